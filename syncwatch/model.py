@@ -1,0 +1,313 @@
+"""The words of syncwatch, as values that its stages share. Read top to bottom, it is the glossary.
+
+All times are integers: milliseconds since the Unix epoch, in our own clock unless a field says
+Harbor's. All digests are `algorithm:hex`. Values are frozen; what changes is a row in the store.
+
+The life of an expectation is one table, `LIFE`, further down: every state, every event, and where
+it leads. `step` raises on a pair that the table does not have; docs/states.md is drawn from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from syncwatch.errors import IllegalTransitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Millis = int
+"""A moment, in milliseconds since the Unix epoch."""
+
+SECOND: Millis = 1000
+MINUTE: Millis = 60 * SECOND
+HOUR: Millis = 60 * MINUTE
+
+
+class State(StrEnum):
+    """Where an expectation is in its life."""
+
+    PENDING = "pending"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CLOSED = "closed"
+
+
+OPEN_STATES = frozenset({State.PENDING, State.FAILED, State.UNKNOWN})
+"""States in which the image is still owed."""
+
+
+class Reason(StrEnum):
+    """Why an expectation is in its state; the same words in metrics, API, logs and docs."""
+
+    # pending
+    WAITING = "waiting"
+    QUEUED = "queued"
+    COPYING = "copying"
+    RETRYING = "retrying"
+    NOT_VISIBLE_YET = "not_visible_yet"
+    SCHEDULED = "scheduled"
+    PROBING = "probing"
+    # failed
+    NOT_STARTED = "not_started"
+    EXECUTION_FAILED = "execution_failed"
+    EXECUTION_STOPPED = "execution_stopped"
+    EMPTY_RUN = "empty_run"
+    MISSING = "missing"
+    LOST = "lost"
+    TAG_MISSING = "tag_missing"
+    DIGEST_MISMATCH = "digest_mismatch"
+    NOT_OVERRIDDEN = "not_overridden"
+    NAME_COLLISION = "name_collision"
+    MANIFEST_CORRUPT = "manifest_corrupt"
+    CHILD_MISSING = "child_missing"
+    BLOB_MISSING = "blob_missing"
+    BLOB_UNREADABLE = "blob_unreadable"
+    POLICY_BLOCKED = "policy_blocked"
+    NOT_DELETED = "not_deleted"
+    PULL_FAILED = "pull_failed"
+    # unknown
+    UNOBSERVED = "unobserved"
+    STALE = "stale"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate_limited"
+    UNREACHABLE = "unreachable"
+    TLS_ERROR = "tls_error"
+    SERVER_ERROR = "server_error"
+    UNREADABLE_ANSWER = "unreadable_answer"
+    PULL_THROUGH = "pull_through"
+    HARBOR_UNREACHABLE = "harbor_unreachable"
+    PROBE_INCONCLUSIVE = "probe_inconclusive"
+    # closed
+    SUPERSEDED = "superseded"
+    DELETED_AT_SOURCE = "deleted_at_source"
+    POLICY_GONE = "policy_gone"
+    DESTINATION_GONE = "destination_gone"
+    DELETION_UNSUPPORTED = "deletion_unsupported"
+    BY_HAND = "by_hand"
+
+
+_R = Reason
+REASONS: Mapping[State, frozenset[Reason]] = {
+    State.PENDING: frozenset(
+        {_R.WAITING, _R.QUEUED, _R.COPYING, _R.RETRYING, _R.NOT_VISIBLE_YET, _R.SCHEDULED}
+        | {_R.PROBING}
+    ),
+    State.VERIFIED: frozenset(),
+    State.FAILED: frozenset(
+        {_R.NOT_STARTED, _R.EXECUTION_FAILED, _R.EXECUTION_STOPPED, _R.EMPTY_RUN, _R.MISSING}
+        | {_R.LOST, _R.TAG_MISSING, _R.DIGEST_MISMATCH, _R.NOT_OVERRIDDEN, _R.NAME_COLLISION}
+        | {_R.MANIFEST_CORRUPT, _R.CHILD_MISSING, _R.BLOB_MISSING, _R.BLOB_UNREADABLE}
+        | {_R.POLICY_BLOCKED, _R.NOT_DELETED, _R.PULL_FAILED}
+    ),
+    State.UNKNOWN: frozenset(
+        {_R.UNOBSERVED, _R.STALE, _R.UNAUTHORIZED, _R.FORBIDDEN, _R.RATE_LIMITED}
+        | {_R.UNREACHABLE, _R.TLS_ERROR, _R.SERVER_ERROR, _R.UNREADABLE_ANSWER}
+        | {_R.PULL_THROUGH, _R.HARBOR_UNREACHABLE, _R.PROBE_INCONCLUSIVE}
+    ),
+    State.CLOSED: frozenset(
+        {_R.SUPERSEDED, _R.DELETED_AT_SOURCE, _R.POLICY_GONE, _R.DESTINATION_GONE}
+        | {_R.DELETION_UNSUPPORTED, _R.BY_HAND}
+    ),
+}
+"""Which reasons a state may have. `verified` has none (null in JSON, "" as a label)."""
+
+
+class Happening(StrEnum):
+    """What can happen to an expectation; the columns of the life table."""
+
+    AWAITED = "awaited"  # not there, and something may still bring it
+    SEEN = "seen"  # observed at the required level
+    BROKEN = "broken"  # absent or wrong, and nothing under way could bring it
+    UNANSWERED = "unanswered"  # we asked and learnt nothing
+    AGED = "aged"  # the last good evidence is older than stale_after
+    ENDED = "ended"  # no longer expected
+
+
+_P, _V, _F, _U, _C = (
+    State.PENDING,
+    State.VERIFIED,
+    State.FAILED,
+    State.UNKNOWN,
+    State.CLOSED,
+)
+LIFE: Mapping[State, Mapping[Happening, State]] = {
+    _P: {
+        Happening.AWAITED: _P,
+        Happening.SEEN: _V,
+        Happening.BROKEN: _F,
+        Happening.UNANSWERED: _U,
+        Happening.ENDED: _C,
+    },
+    # One failed attempt to look never takes `verified` away; age does, and evidence does.
+    _V: {
+        Happening.SEEN: _V,
+        Happening.UNANSWERED: _V,
+        Happening.BROKEN: _F,
+        Happening.AGED: _U,
+        Happening.ENDED: _C,
+    },
+    _F: {
+        Happening.AWAITED: _P,
+        Happening.SEEN: _V,
+        Happening.BROKEN: _F,
+        Happening.UNANSWERED: _U,
+        Happening.ENDED: _C,
+    },
+    _U: {
+        Happening.AWAITED: _P,
+        Happening.SEEN: _V,
+        Happening.BROKEN: _F,
+        Happening.UNANSWERED: _U,
+        Happening.AGED: _U,
+        Happening.ENDED: _C,
+    },
+    _C: {},
+}
+
+
+def step(state: State, happening: Happening) -> State:
+    """Where `happening` leads from `state`. Raises IllegalTransitionError for a pair unknown."""
+    try:
+        return LIFE[state][happening]
+    except KeyError:
+        raise IllegalTransitionError(f"nothing can be {happening} once it is {state}") from None
+
+
+class Level(StrEnum):
+    """How deep an observation proved, weakest first."""
+
+    MATCHED = "matched"
+    READABLE = "readable"
+    PULLED = "pulled"
+
+
+class Operation(StrEnum):
+    """What Harbor is to do at the destination."""
+
+    COPY = "copy"
+    DELETION = "deletion"
+
+
+class Origin(StrEnum):
+    """How an expectation came to be. `baseline` is never stored."""
+
+    PUSH = "push"
+    TAG = "tag"
+    DELETION = "deletion"
+    RUN = "run"
+    BASELINE = "baseline"
+
+
+SETTLING_ORIGINS = frozenset({Origin.PUSH, Origin.TAG, Origin.DELETION})
+LAG_ORIGINS = frozenset({Origin.PUSH, Origin.TAG})
+
+
+class Result(StrEnum):
+    """How an expectation settled, once."""
+
+    MET = "met"
+    MISSED = "missed"
+    EXCUSED = "excused"
+
+
+class Trigger(StrEnum):
+    """What starts a replication policy (Harbor's words)."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    EVENT_BASED = "event_based"
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Status(StrEnum):
+    """Harbor's words for executions and tasks (API; the webhook has others, see harbor.wire)."""
+
+    PENDING = "Pending"
+    IN_PROGRESS = "InProgress"
+    SUCCEED = "Succeed"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of an observation: what was asked, what came back, in how many seconds."""
+
+    method: str
+    url: str
+    status: int | None
+    digest: str | None
+    seconds: float
+
+
+class Held(StrEnum):
+    """What the destination has under one digest."""
+
+    PRESENT = "present"  # bytes fetched, and they hash to the digest
+    ABSENT = "absent"  # 404
+    CORRUPT = "corrupt"  # bytes fetched, and they hash to something else
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look at (destination, repository, reference) saw.
+
+    `problem` is set where we could not ask or not understand, and then nothing else may be
+    concluded. Otherwise `served` is the digest that the reference names there, None where the
+    reference is not there; `held` tells for digests that were asked for what is there.
+    """
+
+    began_at: Millis
+    at: Millis
+    served: str | None = None
+    held: Mapping[str, Held] = field(default_factory=dict)
+    level: Level | None = None
+    problem: Reason | None = None
+    detail: str = ""
+    requests: tuple[Request, ...] = ()
+
+    def proves(self, digest: str) -> bool:
+        """Whether the reference names `digest` and the digest's own bytes were read and hashed."""
+        return self.problem is None and self.served == digest and self.held.get(digest) == "present"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with the set-up, said once and not once per image.
+
+    `subject` names the thing (a policy, a destination); `message` is one sentence, `cure` another.
+    """
+
+    finding: str
+    severity: Severity
+    subject: str
+    message: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the evidence says of one expectation, and when to look again.
+
+    `happening` leads through the life table; `reason` and `message` say why; `due_at` is when the
+    next look is worth its request, None for never. `false_success` is true where Harbor said
+    Succeed and the destination disagrees.
+    """
+
+    happening: Happening
+    reason: Reason | None
+    message: str
+    due_at: Millis | None
+    false_success: bool = False
