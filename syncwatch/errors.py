@@ -87,7 +87,12 @@ class OutboundError(SyncwatchError):
     retryable = True
 
     def __init__(
-        self, kind: str, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        kind: str,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
