@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from syncwatch.errors import IllegalTransitionError
 
 if TYPE_CHECKING:
@@ -311,3 +313,52 @@ class Verdict:
     message: str
     due_at: Millis | None
     false_success: bool = False
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What matters in a policy: a revision of it. Two policies with equal rules promise the same.
+
+    `filters` are (type, value, decoration) as Harbor stores them. `pushes` is False for a policy
+    that pulls into this Harbor, which syncwatch does not follow.
+    """
+
+    enabled: bool
+    trigger: str
+    cron: str
+    filters: tuple[tuple[str, str | tuple[str, ...], str], ...]
+    namespace: str
+    replace_count: int
+    override: bool
+    deletion: bool
+    pushes: bool
+    path_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One expectation's change, told after it is durable: logs and metrics come of it.
+
+    `moved` says whether state or reason are other than `before` (None: it was just opened).
+    `lag` is in seconds, set once, when first verified in a state that counts. `milestones` are
+    (name, seconds), each told once.
+    """
+
+    id: int
+    harbor: str
+    policy_id: int
+    destination_id: int
+    source_repository: str
+    reference: str
+    digest: str
+    operation: Operation
+    origin: Origin
+    before: State | None
+    moved: bool
+    state: State
+    reason: Reason | None
+    message: str
+    settled: Result | None = None
+    lag: float | None = None
+    milestones: tuple[tuple[str, float], ...] = ()
+    false_success: bool = False
+    lost: bool = False

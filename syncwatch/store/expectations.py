@@ -1,0 +1,526 @@
+"""Subjects and their generations: opened, moved through the life table, settled once, closed.
+
+In: `plan` opens and closes, `verify` moves. Out: a `Change` for every change of state, told to
+logs and metrics after the transaction is durable. Every change is one compare-and-set on the
+row's revision, and keeps `counts` and the subject's `behind_since` in the same transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from syncwatch.errors import StoreError
+from syncwatch.model import (
+    LAG_ORIGINS,
+    OPEN_STATES,
+    SECOND,
+    SETTLING_ORIGINS,
+    Change,
+    Happening,
+    Level,
+    Millis,
+    Operation,
+    Origin,
+    Reason,
+    Result,
+    State,
+    step,
+)
+from syncwatch.store.schema import changes, counts, expectations, subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from syncwatch.model import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is expected, as the planner sees it.
+
+    `digest` is to be served as `reference` in `repository` at the destination. `current` says
+    whether the source named it when it was read at `source_read_at` (our clock); else it was
+    already overtaken, or Harbor could not be asked (`source_read_at` None) and the event's word
+    stands in. `pushed_at` is Harbor's clock, the rest ours.
+    """
+
+    harbor: str
+    policy_id: int
+    source_repository: str
+    reference: str
+    destination_id: int
+    repository: str
+    digest: str
+    origin: Origin
+    pushed_at: Millis
+    expected_at: Millis
+    deadline_at: Millis
+    required_level: Level
+    current: bool
+    source_read_at: Millis | None
+    notified_at: Millis | None = None
+    execution_id: int | None = None
+    due_at: Millis | None = None
+
+
+def insert(connection: Connection) -> Any:
+    """The dialect's insert, the one that knows `on_conflict_do_…`."""
+    return postgres_insert if connection.dialect.name == "postgresql" else sqlite_insert
+
+
+def open_generation(connection: Connection, opening: Opening, now: Millis) -> list[Change]:
+    """Begin a generation where this is news; say nothing where it is known.
+
+    A new generation begins when the source's tag names another digest, or is set again after its
+    deletion. The same digest again begins nothing. What was overtaken opens and closes at once.
+    """
+    subject = _subject(connection, opening)
+    known = _generations(connection, subject.id)
+    if opening.source_read_at is not None and (subject.source_read_at or 0) <= (
+        opening.source_read_at
+    ):
+        _remember_source(connection, subject, opening)
+    elif opening.source_read_at is None:
+        _ask_source_again(connection, subject.id, now)
+    newest = next((row for row in known if row.id == subject.newest_id), None)
+    if not _is_current(opening, newest):
+        return _overtaken(connection, subject, known, opening, now)
+    if newest is not None and newest.digest == opening.digest and not _set_anew(newest):
+        return _complete(connection, newest, opening)
+    told = _supersede(connection, newest, now) if newest is not None else []
+    row = _insert(connection, subject, opening, now)
+    connection.execute(
+        update(subjects)
+        .where(subjects.c.id == subject.id)
+        .values(newest_id=row.id, behind_since=_behind(connection, subject.id, opening))
+    )
+    return [*told, _change(connection, row, None)]
+
+
+def _is_current(opening: Opening, newest: Row[Any] | None) -> bool:
+    if opening.source_read_at is None and newest is not None:
+        return bool(opening.pushed_at >= newest.pushed_at)
+    return opening.current
+
+
+def _set_anew(newest: Row[Any]) -> bool:
+    """Whether the newest generation ended by the tag's deletion, so that this sets it again."""
+    return bool(newest.state == State.CLOSED and newest.reason == Reason.DELETED_AT_SOURCE)
+
+
+def _subject(connection: Connection, opening: Opening) -> Row[Any]:
+    key = {
+        "harbor": opening.harbor,
+        "policy_id": opening.policy_id,
+        "source_repository": opening.source_repository,
+        "reference": opening.reference,
+        "destination_id": opening.destination_id,
+        "repository": opening.repository,
+    }
+    connection.execute(insert(connection)(subjects).values(**key).on_conflict_do_nothing())
+    query = select(subjects).where(and_(*(subjects.c[name] == v for name, v in key.items())))
+    return connection.execute(query.with_for_update()).one()
+
+
+def _generations(connection: Connection, subject_id: int) -> list[Row[Any]]:
+    """The newest generations of a subject, by the time of their push, newest first."""
+    table = expectations.c
+    query = (
+        select(expectations)
+        .where(table.subject_id == subject_id)
+        .order_by(table.pushed_at.desc(), table.id.desc())
+        .limit(50)
+    )
+    return list(connection.execute(query))
+
+
+def _remember_source(connection: Connection, subject: Row[Any], opening: Opening) -> None:
+    if not opening.current:
+        return
+    connection.execute(
+        update(subjects)
+        .where(subjects.c.id == subject.id)
+        .values(
+            source_digest=opening.digest,
+            source_read_at=opening.source_read_at,
+            source_due_at=None,
+        )
+    )
+
+
+def _ask_source_again(connection: Connection, subject_id: int, now: Millis) -> None:
+    connection.execute(
+        update(subjects).where(subjects.c.id == subject_id).values(source_due_at=now + 5 * SECOND)
+    )
+
+
+def _complete(connection: Connection, row: Row[Any], opening: Opening) -> list[Change]:
+    """A second source told of the same generation: keep what the first could not know."""
+    values: dict[str, Any] = {}
+    if row.notified_at is None and opening.notified_at is not None:
+        values["notified_at"] = opening.notified_at
+    if opening.origin is Origin.PUSH and row.origin == Origin.TAG:
+        values["origin"] = Origin.PUSH
+    if not values:
+        return []
+    return [_change(connection, _compare_and_set(connection, row, values), row)]
+
+
+def _overtaken(
+    connection: Connection,
+    subject: Row[Any],
+    known: list[Row[Any]],
+    opening: Opening,
+    now: Millis,
+) -> list[Change]:
+    """The source names something else by now: a generation that ends as it begins.
+
+    A digest that was in force at the time, or is known with that push, is no news.
+    """
+    in_force = next((row for row in known if row.pushed_at <= opening.pushed_at + SECOND), None)
+    if in_force is not None and in_force.digest == opening.digest:
+        return _complete(connection, in_force, opening)
+    row = _insert(connection, subject, replace(opening, due_at=None), now)
+    ended = close(connection, row.id, Reason.SUPERSEDED, _SUPERSEDED, now)
+    return [_change(connection, row, None), *([ended] if ended else [])]
+
+
+_SUPERSEDED = "The source's tag names a newer digest."
+
+
+def _behind(connection: Connection, subject_id: int, opening: Opening) -> Millis:
+    before = connection.execute(
+        select(subjects.c.behind_since).where(subjects.c.id == subject_id)
+    ).scalar()
+    return min(before, opening.expected_at) if before is not None else opening.expected_at
+
+
+def _supersede(connection: Connection, newest: Row[Any], now: Millis) -> list[Change]:
+    told = close(connection, newest.id, Reason.SUPERSEDED, _SUPERSEDED, now, keep_behind=True)
+    return [told] if told else []
+
+
+def _insert(connection: Connection, subject: Row[Any], opening: Opening, now: Millis) -> Row[Any]:
+    scheduled = opening.due_at is not None and opening.due_at > now
+    values = {
+        "subject_id": subject.id,
+        "harbor": opening.harbor,
+        "policy_id": opening.policy_id,
+        "destination_id": opening.destination_id,
+        "operation": Operation.COPY,
+        "origin": opening.origin,
+        "digest": opening.digest,
+        "state": State.PENDING,
+        "reason": Reason.SCHEDULED if scheduled else Reason.WAITING,
+        "message": "No look has been taken yet.",
+        "required_level": opening.required_level,
+        "pushed_at": opening.pushed_at,
+        "expected_at": opening.expected_at,
+        "deadline_at": opening.deadline_at,
+        "notified_at": opening.notified_at,
+        "execution_id": opening.execution_id,
+        "due_at": opening.due_at,
+    }
+    query = expectations.insert().values(**values).returning(expectations)
+    row = connection.execute(query).one()
+    _count(connection, row, 1)
+    _note(connection, row.id, now, "expected", f"{opening.digest} by {opening.origin}")
+    return row
+
+
+def judge(
+    connection: Connection,
+    row: Row[Any],
+    verdict: Verdict,
+    *,
+    now: Millis,
+    observed_at: Millis | None,
+    proved: Level | None,
+    paused: bool = False,
+    ended: Ended | None = None,
+) -> Change | None:
+    """Move a row to where the verdict leads. None when nothing changed that anybody should hear.
+
+    `observed_at` is the moment of the look, `proved` the level it reached when it proved the
+    digest, `ended` the run that Harbor ended for it. A paused destination misses nothing.
+    """
+    state = step(State(row.state), verdict.happening)
+    kept = state is State.VERIFIED and verdict.happening is Happening.UNANSWERED
+    values = _judged(row, state, verdict, now, observed_at, proved, kept=kept)
+    values |= ended.values(row) if ended else {}
+    values |= _overdue(row, state, values["reason"], now, paused=paused)
+    values |= _settle(row, state, values, observed_at or now)
+    return _move(connection, row, values, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run that belongs to an expectation; `claimed_at` is Harbor's word for its end (ours)."""
+
+    execution_id: int
+    task_id: int | None
+    claimed_at: Millis | None
+
+    def values(self, row: Row[Any]) -> dict[str, Any]:
+        """What it sets on the row; a claim is kept once made."""
+        values: dict[str, Any] = {"execution_id": self.execution_id, "task_id": self.task_id}
+        if self.claimed_at is not None and row.claimed_at is None:
+            values["claimed_at"] = max(self.claimed_at, row.expected_at)
+        return values
+
+
+def _judged(
+    row: Row[Any],
+    state: State,
+    verdict: Verdict,
+    now: Millis,
+    observed_at: Millis | None,
+    proved: Level | None,
+    *,
+    kept: bool,
+) -> dict[str, Any]:
+    same = state == row.state and (kept or (verdict.reason or "") == row.reason)
+    values: dict[str, Any] = {
+        "state": state,
+        "reason": "" if kept else (verdict.reason or ""),
+        "message": row.message if kept else verdict.message,
+        "due_at": verdict.due_at,
+        "attempts": row.attempts + 1 if same and not proved else 0,
+        "false_success": row.false_success or verdict.false_success,
+    }
+    if observed_at is not None:
+        values["observed_at"] = observed_at
+    if proved is not None:
+        values |= {"level": proved, "proved_at": observed_at}
+        if row.verified_at is None:
+            values["verified_at"] = max(observed_at or now, row.expected_at)
+    return values
+
+
+def _overdue(
+    row: Row[Any], state: State, reason: str, now: Millis, *, paused: bool
+) -> dict[str, Any]:
+    late = now >= row.deadline_at and state in OPEN_STATES
+    return {"overdue": late and reason != Reason.STALE and not paused}
+
+
+def _settle(row: Row[Any], state: State, values: dict[str, Any], at: Millis) -> dict[str, Any]:
+    """Met, missed or excused: once, and only for what is counted."""
+    if row.settled is not None or row.origin not in SETTLING_ORIGINS:
+        return {}
+    if state is State.VERIFIED:
+        return {"settled": Result.MET if at <= row.deadline_at else Result.MISSED}
+    return {"settled": Result.MISSED} if values["overdue"] else {}
+
+
+def close(
+    connection: Connection,
+    expectation_id: int,
+    reason: Reason,
+    message: str,
+    now: Millis,
+    *,
+    keep_behind: bool = False,
+) -> Change | None:
+    """End an expectation that is no longer one; None when it had ended before."""
+    row = connection.execute(
+        select(expectations).where(expectations.c.id == expectation_id).with_for_update()
+    ).one_or_none()
+    if row is None or row.state == State.CLOSED:
+        return None
+    state = step(State(row.state), Happening.ENDED)
+    values: dict[str, Any] = {
+        "state": state,
+        "reason": reason,
+        "message": message,
+        "due_at": None,
+        "overdue": False,
+        "closed_at": now,
+    }
+    if row.settled is None and row.origin in SETTLING_ORIGINS:
+        missed = reason is Reason.SUPERSEDED and _behind_too_long(connection, row, now)
+        values["settled"] = Result.MISSED if missed else Result.EXCUSED
+    return _move(connection, row, values, now, keep_behind=keep_behind)
+
+
+def _behind_too_long(connection: Connection, row: Row[Any], now: Millis) -> bool:
+    """Superseded while its subject was behind for longer than the deadline counts as missed."""
+    since = connection.execute(
+        select(subjects.c.behind_since).where(subjects.c.id == row.subject_id)
+    ).scalar()
+    return since is not None and now - since > row.deadline_at - row.expected_at
+
+
+def close_where(
+    connection: Connection,
+    condition: ColumnElement[bool],
+    reason: Reason,
+    message: str,
+    now: Millis,
+    limit: int = 500,
+) -> list[Change]:
+    """Close up to `limit` rows that meet a condition and have not ended."""
+    ids = connection.execute(
+        select(expectations.c.id)
+        .join(subjects, subjects.c.id == expectations.c.subject_id)
+        .where(condition, expectations.c.state != State.CLOSED)
+        .order_by(expectations.c.id)
+        .limit(limit)
+    ).scalars()
+    told = [close(connection, one, reason, message, now) for one in list(ids)]
+    return [change for change in told if change]
+
+
+def _move(
+    connection: Connection,
+    row: Row[Any],
+    values: dict[str, Any],
+    now: Millis,
+    *,
+    keep_behind: bool = False,
+) -> Change | None:
+    moved = _compare_and_set(connection, row, values)
+    if (moved.state, moved.reason, moved.overdue) != (row.state, row.reason, row.overdue):
+        _count(connection, row, -1)
+        _count(connection, moved, 1)
+    if not keep_behind:
+        _keep_behind(connection, row, moved, now)
+    told = (moved.state, moved.reason) != (row.state, row.reason)
+    if told:
+        what = f"{moved.state}/{moved.reason}" if moved.reason else moved.state
+        _note(connection, row.id, now, what, moved.message)
+    if told or moved.settled != row.settled or moved.false_success != row.false_success:
+        return _change(connection, moved, row)
+    return None
+
+
+def _compare_and_set(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    moved = connection.execute(
+        update(expectations)
+        .where(expectations.c.id == row.id, expectations.c.revision == row.revision)
+        .values(revision=row.revision + 1, **values)
+        .returning(expectations)
+    ).one_or_none()
+    if moved is None:
+        raise StoreError(f"expectation {row.id} was changed by another replica")
+    return moved
+
+
+def _keep_behind(connection: Connection, before: Row[Any], after: Row[Any], now: Millis) -> None:
+    """A subject is behind since its first generation not verified, or since it left verified."""
+    if after.state in (State.VERIFIED, State.CLOSED):
+        behind: Millis | None = None
+    elif before.state == State.VERIFIED:
+        behind = now
+    else:
+        return
+    connection.execute(
+        update(subjects)
+        .where(subjects.c.id == after.subject_id, subjects.c.newest_id == after.id)
+        .values(behind_since=behind)
+    )
+
+
+def _count(connection: Connection, row: Row[Any], by: int) -> None:
+    statement = insert(connection)(counts).values(
+        harbor=row.harbor,
+        policy_id=row.policy_id,
+        destination_id=row.destination_id,
+        state=row.state,
+        reason=row.reason,
+        overdue=int(row.overdue),
+        n=by,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(counts.primary_key.columns), set_={"n": counts.c.n + by}
+        )
+    )
+
+
+def _note(connection: Connection, expectation_id: int, at: Millis, what: str, detail: str) -> None:
+    connection.execute(
+        changes.insert().values(expectation_id=expectation_id, at=at, what=what, detail=detail)
+    )
+
+
+def _change(connection: Connection, row: Row[Any], before: Row[Any] | None) -> Change:
+    subject = connection.execute(select(subjects).where(subjects.c.id == row.subject_id)).one()
+    settled = row.settled if before is None or before.settled is None else None
+    return Change(
+        id=row.id,
+        harbor=row.harbor,
+        policy_id=row.policy_id,
+        destination_id=row.destination_id,
+        source_repository=subject.source_repository,
+        reference=subject.reference,
+        digest=row.digest,
+        operation=Operation(row.operation),
+        origin=Origin(row.origin),
+        before=State(before.state) if before is not None else None,
+        moved=before is None or (before.state, before.reason) != (row.state, row.reason),
+        state=State(row.state),
+        reason=Reason(row.reason) if row.reason else None,
+        message=row.message,
+        settled=Result(settled) if settled else None,
+        lag=_lag(row, before),
+        milestones=_milestones(row, before),
+        false_success=row.false_success and not (before is not None and before.false_success),
+        lost=before is not None and before.state == State.VERIFIED and row.state == State.FAILED,
+    )
+
+
+def _lag(row: Row[Any], before: Row[Any] | None) -> float | None:
+    first = row.verified_at is not None and (before is None or before.verified_at is None)
+    if not first or row.origin not in LAG_ORIGINS:
+        return None
+    return float(max(0, row.verified_at - row.expected_at) / SECOND)
+
+
+def _milestones(row: Row[Any], before: Row[Any] | None) -> tuple[tuple[str, float], ...]:
+    if row.origin not in LAG_ORIGINS:
+        return ()
+    told = []
+    for name, column in (("notified", "notified_at"), ("claimed", "claimed_at")):
+        at = getattr(row, column)
+        if at is not None and (before is None or getattr(before, column) is None):
+            told.append((name, max(0.0, (at - row.expected_at) / SECOND)))
+    return tuple(told)
+
+
+def wake(
+    connection: Connection,
+    harbor: str,
+    now: Millis,
+    *,
+    policy_id: int | None = None,
+    source_repository: str | None = None,
+    references: Iterable[str] = (),
+    repository: str | None = None,
+) -> set[int]:
+    """Make newest generations due now; the destinations whose verifier has something to do."""
+    where = [subjects.c.harbor == harbor]
+    if policy_id is not None:
+        where.append(subjects.c.policy_id == policy_id)
+    if source_repository is not None:
+        where.append(subjects.c.source_repository == source_repository)
+    if references := list(references):
+        where.append(subjects.c.reference.in_(references))
+    if repository is not None:
+        where.append(subjects.c.repository == repository)
+    table = expectations.c
+    woken = connection.execute(
+        update(expectations)
+        .where(table.id.in_(select(subjects.c.newest_id).where(*where)))
+        .where(table.state != State.CLOSED, or_(table.due_at.is_(None), table.due_at > now))
+        .values(due_at=now)
+        .returning(table.destination_id)
+    )
+    return set(woken.scalars())

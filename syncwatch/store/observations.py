@@ -1,0 +1,98 @@
+"""What looks at destinations saw: the last few of each name, and the last good one.
+
+In and out: `verify`. An observation belongs to (destination, repository, reference), so all
+expectations on that name share it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import delete, select
+
+from syncwatch.model import Held, Level, Observation, Reason, Request
+from syncwatch.store.schema import observations
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+KEPT = 5
+"""How many looks are kept of one name, beside the last good one."""
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    held: dict[str, str]
+    detail: str
+    requests: list[tuple[str, str, int | None, str | None, float]]
+
+
+def add(
+    connection: Connection, destination_id: int, repository: str, reference: str, seen: Observation
+) -> None:
+    """Keep a look, and forget those too many."""
+    more = _Seen(
+        held={digest: str(held) for digest, held in seen.held.items()},
+        detail=seen.detail,
+        requests=[(r.method, r.url, r.status, r.digest, r.seconds) for r in seen.requests],
+    )
+    connection.execute(
+        observations.insert().values(
+            destination_id=destination_id,
+            repository=repository,
+            reference=reference,
+            began_at=seen.began_at,
+            at=seen.at,
+            served=seen.served,
+            level=seen.level,
+            problem=seen.problem,
+            seen=msgspec.json.encode(more).decode(),
+        )
+    )
+    _forget(connection, destination_id, repository, reference)
+
+
+def latest(
+    connection: Connection, destination_id: int, repository: str, reference: str
+) -> list[Observation]:
+    """The looks that are kept of a name, newest first."""
+    return [_observation(row) for row in _rows(connection, destination_id, repository, reference)]
+
+
+def _rows(
+    connection: Connection, destination_id: int, repository: str, reference: str
+) -> list[Row[Any]]:
+    table = observations.c
+    query = (
+        select(observations)
+        .where(
+            table.destination_id == destination_id,
+            table.repository == repository,
+            table.reference == reference,
+        )
+        .order_by(table.id.desc())
+        .limit(4 * KEPT)
+    )
+    return list(connection.execute(query))
+
+
+def _forget(connection: Connection, destination_id: int, repository: str, reference: str) -> None:
+    rows = _rows(connection, destination_id, repository, reference)
+    good = next((row.id for row in rows if row.level is not None), None)
+    over = [row.id for row in rows[KEPT:] if row.id != good]
+    if over:
+        connection.execute(delete(observations).where(observations.c.id.in_(over)))
+
+
+def _observation(row: Row[Any]) -> Observation:
+    more = msgspec.json.decode(row.seen, type=_Seen)
+    return Observation(
+        began_at=row.began_at,
+        at=row.at,
+        served=row.served,
+        held={digest: Held(held) for digest, held in more.held.items()},
+        level=Level(row.level) if row.level else None,
+        problem=Reason(row.problem) if row.problem else None,
+        detail=more.detail,
+        requests=tuple(Request(*one) for one in more.requests),
+    )

@@ -1,0 +1,298 @@
+"""The tables. Times are milliseconds since the epoch; `harbor` columns hold our name of a Harbor.
+
+`due_at` columns are the work: a stage takes what is due and writes when it is due again, so a
+restart is no special case. `counts` is kept in the transaction that changes a row, so that no
+scrape ever counts rows.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only for a column of type INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _partial(name: str, *columns: str | Column[object], where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+harbors = Table(
+    "harbors",
+    metadata,
+    Column("name", String, primary_key=True),
+    # since when this store watches it: nothing older is ever expected
+    Column("watching_since", BigInteger, nullable=False),
+    Column("version", String, nullable=False, default=""),
+    Column("up", Boolean, nullable=False, default=False),
+    # Harbor's clock minus ours
+    Column("skew", BigInteger, nullable=False, default=0),
+    Column("last_webhook_at", BigInteger),
+    Column("last_look_at", BigInteger),
+    # the feed of executions: read up to this id, at this time, without a gap since that time
+    Column("feed_cursor", BigInteger, nullable=False, default=0),
+    Column("feed_read_at", BigInteger),
+    Column("feed_since", BigInteger),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("harbor", String, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("sameness", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    # null once planned
+    Column("due_at", BigInteger),
+    Index("deliveries_sameness", "harbor", "sameness"),
+    Index("deliveries_received", "received_at"),
+    _partial("deliveries_due", "harbor", "due_at", where="due_at is not null"),
+)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("harbor", String, nullable=False),
+    Column("registry_id", BigInteger, nullable=False),
+    Column("url", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("type", String, nullable=False),
+    # the name under which the configuration knew it, should Harbor rename it
+    Column("first_name", String, nullable=False),
+    Column("gone_at", BigInteger),
+    UniqueConstraint("harbor", "registry_id", "url"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("policy_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String, nullable=False),
+    Column("destination_id", BigInteger),
+    Column("trigger", String, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("gone_at", BigInteger),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("policy_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    # in force since then, in Harbor's clock
+    Column("since", BigInteger, nullable=False),
+    Column("destination_id", BigInteger),
+    Column("rules", Text, nullable=False),
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("harbor", String, nullable=False),
+    Column("policy_id", BigInteger, nullable=False),
+    Column("source_repository", String, nullable=False),
+    Column("reference", String, nullable=False),
+    Column("destination_id", BigInteger, nullable=False),
+    Column("repository", String, nullable=False),
+    Column("newest_id", BigInteger),
+    # expected_at of the first generation after the last verified one, or when it left verified
+    Column("behind_since", BigInteger),
+    # the source's tag when we last asked Harbor for it
+    Column("source_digest", String),
+    Column("source_read_at", BigInteger),
+    # set to have the source's tag asked for again
+    Column("source_due_at", BigInteger),
+    UniqueConstraint(
+        "harbor", "policy_id", "source_repository", "reference", "destination_id", "repository"
+    ),
+    Index("subjects_source", "harbor", "source_repository", "reference"),
+    Index("subjects_name", "destination_id", "repository", "reference"),
+    _partial(
+        "subjects_behind",
+        "harbor",
+        "policy_id",
+        "destination_id",
+        "behind_since",
+        where="behind_since is not null",
+    ),
+    _partial("subjects_source_due", "harbor", "source_due_at", where="source_due_at is not null"),
+)
+
+expectations = Table(
+    "expectations",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("subject_id", BigInteger, nullable=False),
+    Column("harbor", String, nullable=False),
+    Column("policy_id", BigInteger, nullable=False),
+    Column("destination_id", BigInteger, nullable=False),
+    Column("operation", String, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False, default=""),
+    Column("message", String, nullable=False, default=""),
+    Column("level", String),
+    Column("required_level", String, nullable=False),
+    Column("overdue", Boolean, nullable=False, default=False),
+    Column("settled", String),
+    Column("false_success", Boolean, nullable=False, default=False),
+    # Harbor's clock; everything below it is ours
+    Column("pushed_at", BigInteger, nullable=False),
+    Column("expected_at", BigInteger, nullable=False),
+    Column("deadline_at", BigInteger, nullable=False),
+    Column("notified_at", BigInteger),
+    Column("claimed_at", BigInteger),
+    Column("verified_at", BigInteger),
+    Column("pulled_at", BigInteger),
+    Column("observed_at", BigInteger),
+    # when a look last proved it
+    Column("proved_at", BigInteger),
+    Column("execution_id", BigInteger),
+    Column("task_id", BigInteger),
+    Column("revision", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at", BigInteger),
+    Column("closed_at", BigInteger),
+    Index("expectations_subject", "subject_id", "id"),
+    _partial("expectations_due", "destination_id", "due_at", where="due_at is not null"),
+    _partial("expectations_closed", "closed_at", where="closed_at is not null"),
+    Index("expectations_state", "state", "id"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("expectation_id", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("what", String, nullable=False),
+    Column("detail", String, nullable=False, default=""),
+    Index("changes_expectation", "expectation_id", "id"),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("destination_id", BigInteger, nullable=False),
+    Column("repository", String, nullable=False),
+    Column("reference", String, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("served", String),
+    Column("level", String),
+    Column("problem", String),
+    Column("seen", Text, nullable=False),
+    Index("observations_name", "destination_id", "repository", "reference", "id"),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("execution_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("policy_id", BigInteger, nullable=False),
+    Column("trigger", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("status_text", String, nullable=False, default=""),
+    Column("total", Integer, nullable=False, default=0),
+    # Harbor's clock
+    Column("start_at", BigInteger),
+    Column("end_at", BigInteger),
+    # ours: when anything in it last changed
+    Column("changed_at", BigInteger, nullable=False),
+    # null once nothing more can come of it
+    Column("due_at", BigInteger),
+    Column("counted", Boolean, nullable=False, default=False),
+    _partial("executions_due", "harbor", "due_at", where="due_at is not null"),
+    Index("executions_policy", "harbor", "policy_id", "start_at"),
+    Index("executions_changed", "changed_at"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("execution_id", BigInteger, nullable=False),
+    Column("policy_id", BigInteger),
+    Column("operation", String, nullable=False, default=""),
+    Column("source_repository", String, nullable=False, default=""),
+    Column("repository", String, nullable=False, default=""),
+    Column("items", Integer),
+    Column("status", String, nullable=False, default=""),
+    Column("start_at", BigInteger),
+    Column("end_at", BigInteger),
+    Column("changed_at", BigInteger, nullable=False),
+    # attempts that failed, by Error webhooks and by the API: each may miss some
+    Column("errors", Integer, nullable=False, default=0),
+    Column("failures", Integer, nullable=False, default=0),
+    # JSON list of tags or digests, from the webhook; null where unknown
+    Column("refs", Text),
+    # set while the planner has to look what it brings
+    Column("plan_due_at", BigInteger),
+    Index("tasks_execution", "harbor", "execution_id"),
+    Index("tasks_source", "harbor", "policy_id", "source_repository"),
+    Index("tasks_repository", "harbor", "repository"),
+    _partial("tasks_plan", "harbor", "plan_due_at", where="plan_due_at is not null"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("repository", String, primary_key=True),
+    Column("digest", String, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Index("claims_at", "at"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    # who keeps it up to date; that one replaces all of its own at once
+    Column("source", String, primary_key=True),
+    Column("finding", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("severity", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("cure", String, nullable=False),
+    Column("since", BigInteger, nullable=False),
+)
+
+counts = Table(
+    "counts",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("policy_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("destination_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", String, primary_key=True),
+    Column("reason", String, primary_key=True),
+    Column("overdue", SmallInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, nullable=False),
+)

@@ -1,0 +1,345 @@
+"""The one place that decides. Pure: (expectation, observation, Harbor's facts, now) → verdict.
+
+Precedence is observation, then execution, then silence. An observation that proves the digest
+ends the matter whatever Harbor says. Where the destination lacks it, `failed` needs two
+witnesses: the look, taken after Harbor had finished, had given up, or the deadline had passed; and
+the knowledge that nothing of Harbor's is still under way which could bring it. Where either is
+missing, we wait, or we say that we do not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syncwatch.model import (
+    MINUTE,
+    SECOND,
+    Happening,
+    Held,
+    Level,
+    Millis,
+    Observation,
+    Operation,
+    Reason,
+    State,
+    Status,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ATTEMPTS = 3
+"""Harbor tries a task so often (jobservice/job/impl/replication, MaxFails)."""
+
+AWAITED_STEPS = (2, 3, 5, 10, 20, 30, 60)
+"""Seconds between looks at an image that may still come; news from Harbor makes one at once."""
+
+FAILED_STEPS = (30, 60, 120, 300, 600)
+"""Seconds between looks at an image that failed: a late arrival must not go unseen."""
+
+SKIPPED = "Execution skipped"
+"""How Harbor begins the status text of a run that another run of the same policy stood in for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What the verdict needs of an expectation. `names` is how a message calls the image there.
+
+    `verified_at` is when it was first verified, `proved_at` when a look last proved it.
+    """
+
+    state: State
+    reason: Reason | None
+    operation: Operation
+    digest: str
+    required_level: Level
+    expected_at: Millis
+    deadline_at: Millis
+    verified_at: Millis | None
+    proved_at: Millis | None
+    attempts: int
+    names: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One task of Harbor's that was to bring the image, or an execution that made no task.
+
+    `ended_at` and `changed_at` are in our clock; `errors` counts attempts known to have failed;
+    `made_tasks` is False where the execution has none (yet).
+    """
+
+    execution_id: int
+    task_id: int | None
+    status: str
+    text: str
+    ended_at: Millis | None
+    changed_at: Millis
+    errors: int
+    made_tasks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known beside the observation.
+
+    `runs` are those that may bring this image, newest first. `asked_at` is when Harbor's feed of
+    executions was last read to its end, `reaches_back` whether it covers the time since the push.
+    `source_read_at` is when the source's tag was last read, `source_digest` what it named.
+    `rivals` are digests that other subjects expect under the same name there. `busy_until` is
+    None while any run may still touch the destination's repository, else when the last one ended
+    (0 for never). `next_run_at` is the next run of a scheduled policy.
+    """
+
+    runs: Sequence[Run]
+    asked_at: Millis | None
+    reaches_back: bool
+    source_digest: str | None
+    source_read_at: Millis | None
+    override: bool
+    rivals: frozenset[str]
+    busy_until: Millis | None
+    next_run_at: Millis | None
+    grace: Millis
+    give_up_after: Millis
+    stale_after: Millis
+
+
+def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> Verdict:
+    """The verdict on one copy that is owed."""
+    if seen is None:
+        return _unseen(owed, facts, now)
+    if seen.problem is Reason.POLICY_BLOCKED:
+        return _broken(owed, Reason.POLICY_BLOCKED, "is there, and a policy there forbids it", now)
+    if seen.problem is not None:
+        return _unanswered(owed, seen.problem, seen.detail, facts, now)
+    if seen.proves(owed.digest):
+        return _proved(owed, seen, facts, now)
+    return _wanting(owed, seen, facts, now)
+
+
+def _unseen(owed: Owed, facts: Facts, now: Millis) -> Verdict:
+    if now >= owed.deadline_at:
+        words = f"{owed.destination} has not been asked for {owed.names} yet."
+        return Verdict(Happening.UNANSWERED, Reason.UNOBSERVED, words, now)
+    reason, words = _hope(facts, now) or _silence(owed, facts)
+    return Verdict(Happening.AWAITED, reason, words, now)
+
+
+def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict:
+    """Verified; looked at once more where a run could still touch it, or ended after the look."""
+    words = f"{owed.destination} serves {owed.names} as {owed.digest}."
+    if facts.busy_until is None:
+        due = now + 30 * SECOND
+    elif seen.began_at < facts.busy_until:
+        due = max(now, facts.busy_until)
+    else:
+        due = now + facts.stale_after // 2
+    return Verdict(Happening.SEEN, None, words, due)
+
+
+def _unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
+    """We learnt nothing: what was verified stays so until its evidence is too old."""
+    due = now + min(SECOND << min(owed.attempts, 6), MINUTE)
+    told = f": {detail}" if detail else ""
+    words = f"{owed.destination} could not be asked for {owed.names}{told}."
+    aged = owed.proved_at is not None and now - owed.proved_at > facts.stale_after
+    if owed.state is State.VERIFIED and aged:
+        words = f"The last good look at {owed.names} is older than stale_after{told}."
+        return Verdict(Happening.AGED, Reason.STALE, words, due)
+    return Verdict(Happening.UNANSWERED, problem, words, due)
+
+
+def _wanting(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict:
+    """The destination lacks it, or has something else: who is to blame, and is it final?"""
+    wrong, told = _fault(owed, seen)
+    hope = _hope(facts, now)
+    if hope and owed.state is not State.VERIFIED:
+        return _awaited(owed, *hope, now)
+    run = _last_ended(facts)
+    if owed.verified_at is not None:
+        return _gone(owed, seen, facts, run, now)
+    if wrong is Reason.MANIFEST_CORRUPT and (run is not None or now >= owed.deadline_at):
+        said = run is not None and _succeeded(run)
+        return _broken(owed, wrong, told, now, false_success=said)
+    if run is None:
+        return _without_run(owed, seen, facts, told, now)
+    return _after_run(owed, seen, facts, run, (wrong, told), now)
+
+
+def _fault(owed: Owed, seen: Observation) -> tuple[Reason, str]:
+    """What is wrong there, in a word and in a few."""
+    held = seen.held.get(owed.digest)
+    if held is Held.CORRUPT:
+        return Reason.MANIFEST_CORRUPT, "answers with bytes that do not hash to the digest"
+    if seen.served == owed.digest:
+        return Reason.MISSING, "names the digest, and the digest itself is not there"
+    if seen.served is not None:
+        return Reason.DIGEST_MISMATCH, f"still names {seen.served}"
+    if held is Held.PRESENT:
+        return Reason.TAG_MISSING, "is not there, though its digest is"
+    return Reason.MISSING, "is not there"
+
+
+def _hope(facts: Facts, now: Millis) -> tuple[Reason, str] | None:
+    """The run that may still bring it, if there is one, as a reason and words."""
+    for run in facts.runs:
+        name = f"Harbor's execution {run.execution_id}"
+        if run.status in (Status.IN_PROGRESS, ""):
+            if not run.made_tasks:
+                return Reason.QUEUED, f"{name} waits for its turn."
+            return Reason.COPYING, f"{name} is copying."
+        if run.status == Status.PENDING:
+            return Reason.QUEUED, f"{name} waits for its turn."
+        if run.status == Status.FAILED and run.made_tasks and not _gave_up(run, facts, now):
+            return Reason.RETRYING, f"{name} failed an attempt; Harbor tries again."
+    return None
+
+
+def _gave_up(run: Run, facts: Facts, now: Millis) -> bool:
+    """Whether Harbor will not try this task again; silence counts only while Harbor answers."""
+    if run.errors >= ATTEMPTS:
+        return True
+    until = min(now, facts.asked_at) if facts.asked_at is not None else 0
+    return until - run.changed_at >= facts.give_up_after
+
+
+def _last_ended(facts: Facts) -> Run | None:
+    return next((run for run in facts.runs if not run.text.startswith(SKIPPED)), None)
+
+
+def _succeeded(run: Run) -> bool:
+    return run.status == Status.SUCCEED and run.made_tasks
+
+
+def _silence(owed: Owed, facts: Facts) -> tuple[Reason, str]:
+    if facts.next_run_at is not None:
+        return Reason.SCHEDULED, f"The next scheduled run is to bring {owed.names}."
+    return Reason.WAITING, f"No execution of Harbor's for {owed.names} has been seen yet."
+
+
+def _without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Millis) -> Verdict:
+    """No execution is known: failed only past the deadline, and if the feed would show one."""
+    if now < owed.deadline_at:
+        return _awaited(owed, *_silence(owed, facts), now)
+    if seen.began_at < owed.deadline_at:
+        return Verdict(Happening.AWAITED, *_silence(owed, facts), now)
+    if facts.asked_at is None or facts.asked_at < owed.deadline_at or not facts.reaches_back:
+        words = f"{owed.names} {told}, and Harbor could not be asked for its executions."
+        return Verdict(
+            Happening.UNANSWERED, Reason.HARBOR_UNREACHABLE, words, _later(owed, AWAITED_STEPS, now)
+        )
+    words = f"{told}, and Harbor started no execution for it"
+    return _broken(owed, Reason.NOT_STARTED, words, now)
+
+
+def _after_run(
+    owed: Owed,
+    seen: Observation,
+    facts: Facts,
+    run: Run,
+    fault: tuple[Reason, str],
+    now: Millis,
+) -> Verdict:
+    """Harbor is done with it, one way or the other."""
+    ended = run.ended_at if run.ended_at is not None else run.changed_at
+    if not _succeeded(run):
+        return _after_failure(owed, seen, run, fault[1], max(ended, run.changed_at), now)
+    final_from = ended + facts.grace
+    if seen.began_at < final_from:
+        words = f"Harbor's execution {run.execution_id} succeeded; {owed.names} {fault[1]} so far."
+        due = min(_later(owed, AWAITED_STEPS, now), max(now, final_from))
+        return Verdict(Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, due)
+    wrong, told = fault
+    if wrong is Reason.DIGEST_MISMATCH:
+        told_source = _source_still_names(owed, seen, facts, now)
+        if told_source is not None:
+            return told_source
+        wrong, told = _mismatch(seen, facts, told)
+    words = f"{told}, although Harbor's execution {run.execution_id} succeeded"
+    return _broken(owed, wrong, words, now, false_success=True)
+
+
+def _source_still_names(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict | None:
+    """None when the source's tag, read after the destination's, still names what is owed."""
+    read = facts.source_read_at is not None and facts.source_read_at >= seen.began_at
+    if read and facts.source_digest == owed.digest:
+        return None
+    words = f"{owed.names} names {seen.served}; the source's tag has to be read again first."
+    if owed.state is State.FAILED and owed.reason is not None:
+        return Verdict(Happening.BROKEN, owed.reason, words, _later(owed, FAILED_STEPS, now))
+    return Verdict(
+        Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, _later(owed, AWAITED_STEPS, now)
+    )
+
+
+def _mismatch(seen: Observation, facts: Facts, told: str) -> tuple[Reason, str]:
+    if seen.served in facts.rivals:
+        return Reason.NAME_COLLISION, f"names {seen.served}, which another source brought there"
+    if not facts.override:
+        return Reason.NOT_OVERRIDDEN, f"{told}: the policy does not override"
+    return Reason.DIGEST_MISMATCH, told
+
+
+def _after_failure(
+    owed: Owed, seen: Observation, run: Run, told: str, ended: Millis, now: Millis
+) -> Verdict:
+    if seen.began_at < ended:
+        return Verdict(Happening.AWAITED, Reason.RETRYING, "One more look is due.", now)
+    name = f"Harbor's execution {run.execution_id}"
+    text = f" ({run.text})" if run.text else ""
+    if run.status == Status.STOPPED:
+        return _broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
+    if run.status == Status.SUCCEED:
+        return _broken(owed, Reason.EMPTY_RUN, f"{told}: {name} copied nothing{text}", now)
+    return _broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
+
+
+def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Millis) -> Verdict:
+    """It was verified, and is not as it was."""
+    wrong, told = _fault(owed, seen)
+    if wrong is Reason.DIGEST_MISMATCH:
+        told_source = _source_still_names(owed, seen, facts, now)
+        if told_source is not None:
+            # What was verified is not taken away before the source was asked.
+            due = told_source.due_at
+            return Verdict(_stay(owed), owed.reason, told_source.message, due)
+        wrong, told = _mismatch(seen, facts, told)
+    elif wrong is Reason.MISSING:
+        wrong = Reason.LOST
+    said = run is not None and _succeeded(run) and _since_proved(owed, seen, run, facts)
+    return _broken(owed, wrong, f"{told}, and was verified before", now, false_success=said)
+
+
+def _since_proved(owed: Owed, seen: Observation, run: Run, facts: Facts) -> bool:
+    """Whether Harbor claimed it anew after our last proof, and long enough before this look."""
+    ended = run.ended_at if run.ended_at is not None else run.changed_at
+    return ended > (owed.proved_at or 0) and seen.began_at >= ended + facts.grace
+
+
+def _stay(owed: Owed) -> Happening:
+    return Happening.UNANSWERED if owed.state is State.VERIFIED else Happening.BROKEN
+
+
+def _awaited(owed: Owed, reason: Reason, words: str, now: Millis) -> Verdict:
+    due = _later(owed, AWAITED_STEPS, now)
+    if now < owed.deadline_at < due:
+        due = owed.deadline_at
+    return Verdict(Happening.AWAITED, reason, words, due)
+
+
+def _broken(
+    owed: Owed, reason: Reason, told: str, now: Millis, *, false_success: bool = False
+) -> Verdict:
+    words = f"{owed.names} at {owed.destination} {told}."
+    due = _later(owed, FAILED_STEPS, now)
+    if now < owed.deadline_at < due:
+        due = owed.deadline_at
+    return Verdict(Happening.BROKEN, reason, words, due, false_success)
+
+
+def _later(owed: Owed, steps: tuple[int, ...], now: Millis) -> Millis:
+    return now + steps[min(owed.attempts, len(steps) - 1)] * SECOND
