@@ -242,7 +242,7 @@ def _diagnosis(error: Exception, timeout: float) -> tuple[str, str]:
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | zlib.error):
         return "unreadable_answer", "the answer is not HTTP that can be understood"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return _broken_body(error)
+        return "unreachable", "the connection was lost in the middle of the body"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "unreachable", "the connection was closed before an answer came"
     if isinstance(error, OSError):
@@ -254,28 +254,21 @@ def _diagnosis(error: Exception, timeout: float) -> tuple[str, str]:
 
 def _tls_trouble(error: BaseException | None) -> str | None:
     while error is not None:
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            error = error.certificate_error
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f"the certificate is not accepted: {error.verify_message.rstrip('.')}"
-        if isinstance(error, ssl.SSLError):
-            return _handshake_words(error)
+        # aiohttp's own subclasses of SSLError lack the attributes of what they wrap.
+        if not isinstance(error, aiohttp.ClientConnectorError):
+            if isinstance(error, ssl.SSLCertVerificationError):
+                return f"the certificate is not accepted: {error.verify_message.rstrip('.')}"
+            if isinstance(error, ssl.SSLError):
+                return _handshake_words(error.reason or "")
         error = error.__cause__
     return None
 
 
-def _handshake_words(error: ssl.SSLError) -> str:
-    reason = error.reason or getattr(getattr(error, "os_error", None), "reason", None) or ""
+def _handshake_words(reason: str) -> str:
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
         return "the port does not speak TLS"
     words = reason.replace("_", " ").lower()
     return f"the TLS handshake failed: {words}" if words else "the TLS handshake failed"
-
-
-def _broken_body(error: aiohttp.ClientPayloadError) -> tuple[str, str]:
-    if isinstance(error.__cause__, aiohttp.http_exceptions.TransferEncodingError):
-        return "unreadable_answer", "the body is not chunked as announced"
-    return "unreachable", "the connection was lost in the middle of the body"
 
 
 def _system_words(error: OSError) -> str:
