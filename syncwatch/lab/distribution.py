@@ -131,7 +131,9 @@ class Distribution:
     ) -> None:
         """Called after a manifest was kept."""
 
-    def manifest_pulled(self, request: web.Request, repository: str, manifest: Manifest) -> None:
+    def manifest_pulled(
+        self, request: web.Request, repository: str, reference: str, manifest: Manifest
+    ) -> None:
         """Called before a manifest is given out by GET."""
 
     def manifest_unknown(self, repository: str, reference: str) -> OciError:
@@ -155,7 +157,7 @@ class Distribution:
             case Kind.MANIFEST, "PUT":
                 return await self._put_manifest(request, target)
             case Kind.MANIFEST, "DELETE":
-                return self._delete_manifest(target)
+                return self.delete_manifest(request, target)
             case Kind.BLOB, "GET" | "HEAD":
                 return self.give_blob(request, self._blob(target), target.reference)
             case Kind.UPLOAD, "POST":
@@ -189,7 +191,7 @@ class Distribution:
         if request.headers.get("If-None-Match", "").strip('"') == manifest.digest:
             return web.Response(status=304, headers={**API_VERSION, "Etag": f'"{manifest.digest}"'})
         if request.method == "GET":
-            self.manifest_pulled(request, target.repository, manifest)
+            self.manifest_pulled(request, target.repository, target.reference, manifest)
         return manifest_answer(manifest)
 
     async def _put_manifest(self, request: web.Request, target: Target) -> web.Response:
@@ -215,7 +217,8 @@ class Distribution:
             headers["OCI-Subject"] = kept.subject()
         return web.Response(status=HTTPStatus.CREATED, headers=headers)
 
-    def _delete_manifest(self, target: Target) -> web.Response:
+    def delete_manifest(self, request: web.Request, target: Target) -> web.Response:
+        """DELETE by digest; a tag cannot be deleted (docker-registry calls it no digest)."""
         if ":" not in target.reference:
             message = "provided digest did not match uploaded content"
             raise OciError(400, "DIGEST_INVALID", message)
