@@ -1,0 +1,113 @@
+"""The requests of one look: each is asked, noted for the observation, and followed if redirected.
+
+What is noted holds no query: a redirect's query may be a signature that opens the object store.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from yarl import URL
+
+from syncwatch.errors import OutboundError
+from syncwatch.model import Request
+from syncwatch.verify.manifest import is_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from syncwatch.outbound import Answer, Outbound
+
+REDIRECTS = 5
+"""How often one request may be sent elsewhere (design, section 6, Bounds)."""
+DIGEST_HEADER = "Docker-Content-Digest"
+
+_REDIRECTED = frozenset({301, 302, 307, 308})
+_ENCODED = re.compile(r"[!-~]+")
+
+
+def origin_of(url: str) -> str:
+    """`scheme://host:port`, the port always said; two URLs of one origin give equal texts."""
+    parts = URL(url, encoded=True)
+    return f"{parts.scheme}://{parts.host_subcomponent}:{parts.port}"
+
+
+class Trail:
+    """Asks for one look, and keeps what was asked and answered in `requests`."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self.requests: list[Request] = []
+        self._outbound = outbound
+
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str], body_limit: int
+    ) -> Answer:
+        """One request, noted. Raises OutboundError where nothing usable came back."""
+        shown = url.partition("?")[0]
+        began = time.perf_counter()
+        try:
+            answer = await self._outbound.ask(method, url, headers=headers, body_limit=body_limit)
+        except OutboundError:
+            seconds = time.perf_counter() - began
+            self.requests.append(Request(method, shown, None, None, seconds))
+            raise
+        digest = answer.headers.get(DIGEST_HEADER, "")
+        self.requests.append(
+            Request(
+                method, shown, answer.status, digest if is_digest(digest) else None, answer.seconds
+            )
+        )
+        return answer
+
+    async def follow(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body_limit: int,
+        *,
+        allow: Callable[[str], None] = lambda _url: None,
+    ) -> tuple[Answer, str]:
+        """The answer at the end of at most `REDIRECTS` redirects, and the URL that gave it.
+
+        `allow` may raise on a URL before it is asked. Authorization goes nowhere but to the scheme,
+        host and port it was meant for. Raises OutboundError, also for a redirect to nowhere.
+        """
+        answer = await self.ask(method, url, headers, body_limit)
+        if answer.status not in _REDIRECTED:
+            return answer, url
+        home, bare = origin_of(url), _without_authorization(headers)
+        for _ in range(REDIRECTS):
+            url = _target(url, answer)
+            allow(url)
+            sent = headers if origin_of(url) == home else bare
+            answer = await self.ask(method, url, sent, body_limit)
+            if answer.status not in _REDIRECTED:
+                return answer, url
+        raise OutboundError(
+            "unreadable_answer", f"{home}: redirected more than {REDIRECTS} times", status=None
+        )
+
+
+def _without_authorization(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name != "Authorization"}
+
+
+def _target(url: str, answer: Answer) -> str:
+    location = answer.headers.get("Location", "")
+    try:
+        # Quoting again what is quoted already would break a signature.
+        there = URL(location, encoded=_ENCODED.fullmatch(location) is not None)
+        joined = URL(url, encoded=True).join(there)
+        good = joined.scheme in {"http", "https"} and joined.host and not joined.raw_user
+        if location and good and joined.raw_password is None:
+            return str(joined.with_fragment(None))
+    except ValueError:
+        pass
+    raise OutboundError(
+        "unreadable_answer",
+        f"{origin_of(url)}: redirected to what is no place to ask",
+        status=answer.status,
+    )
