@@ -94,6 +94,11 @@ class Authentication:
         self._tokens: dict[str, _Token] = {}
         self._coming: dict[str, asyncio.Task[_Token]] = {}
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether there is no credential at present."""
+        return self._credentials() is None
+
     async def grant(self, repository: str, trail: Trail) -> Grant:
         """What to ask with, by all that is known. Raises OutboundError where no token comes."""
         if self._wanted is None:
@@ -208,13 +213,21 @@ def _preferred(offered: list[Challenge]) -> Challenge | None:
     return next((one for one in offered if one.scheme == "basic"), None)
 
 
+def wants_token(answer: Answer) -> bool:
+    """Whether a 401 asks for a Bearer token."""
+    wanted = _preferred(challenges(answer.headers.getall("WWW-Authenticate", ())))
+    return wanted is not None and wanted.scheme == "bearer"
+
+
 def _token_url(wanted: Challenge, repository: str) -> str:
+    """Where the token to pull from `repository` is; "" asks who we are, and for no access."""
     realm, _, _ = wanted.parameters["realm"].partition("#")
-    query = f"scope={quote(f'repository:{repository}:pull', safe='/:')}"
-    service = wanted.parameters.get("service")
-    if service:
-        query = f"service={quote(service, safe='')}&{query}"
-    return f"{realm}{'&' if '?' in realm else '?'}{query}"
+    query = []
+    if service := wanted.parameters.get("service"):
+        query.append(f"service={quote(service, safe='')}")
+    if repository:
+        query.append(f"scope={quote(f'repository:{repository}:pull', safe='/:')}")
+    return f"{realm}{'&' if '?' in realm else '?'}{'&'.join(query)}"
 
 
 def _read_token(body: bytes, url: str) -> tuple[str, float]:

@@ -15,9 +15,11 @@ from urllib.parse import quote
 
 from syncwatch.errors import OutboundError
 from syncwatch.model import Held, Level, Observation, Reason
-from syncwatch.verify.authentication import Authentication
+from syncwatch.outbound import BODY_LIMIT
+from syncwatch.verify.authentication import Authentication, wants_token
 from syncwatch.verify.manifest import (
     MANIFEST_LIMIT,
+    bare_type,
     claims_to_be_one,
     digest_of,
     is_digest,
@@ -26,7 +28,7 @@ from syncwatch.verify.refusal import is_absence, is_of_registry, refusal
 from syncwatch.verify.trail import DIGEST_HEADER, Trail, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from syncwatch.model import Millis
     from syncwatch.outbound import Answer, Outbound
@@ -64,10 +66,22 @@ class RegistryClient:
 
         `reference` is a tag or a digest. What kept us from seeing is the observation's `problem`.
         """
-        began_at = self.clock()
         look = _Look(self, repository)
+        return await self._observed(look, look.see(reference, digests))
+
+    async def ping(self) -> Observation:
+        """Whether the registry can be asked and takes the credential; `problem` says why not.
+
+        A registry that takes no anonymous user here may still let one pull, so that without a
+        credential a demand for a token is no problem.
+        """
+        look = _Look(self, "")
+        return await self._observed(look, look.knock())
+
+    async def _observed(self, look: _Look, seeing: Coroutine[None, None, None]) -> Observation:
+        began_at = self.clock()
         try:
-            await look.see(reference, digests)
+            await seeing
         except OutboundError as error:
             if error.retry_after is not None:
                 self.quiet_until = self.clock() + int(error.retry_after * 1000)
@@ -126,6 +140,20 @@ class _Look:
             head = found if digest == reference else await self._head(digest)
             self.held[digest] = await self._weigh(digest, head, read=digest == self.served)
 
+    async def knock(self) -> None:
+        """Ask for the API's root. Raises OutboundError where it is not answered as it should."""
+        url = f"{self._client.url}/v2/"
+        if self._client.authentication.is_anonymous:
+            answer, self._answered_at = await self.trail.follow("GET", url, {}, BODY_LIMIT)
+            if answer.status == 401 and wants_token(answer):
+                return
+        else:
+            answer = await self._asked("GET", url)
+        if answer.status != 200:
+            raise self._refusal(answer)
+        if bare_type(answer.headers.get("Content-Type", "")) == "text/html":
+            raise self._unreadable("answers as a web site does, not as a registry")
+
     async def _name(self, reference: str, found: _Found) -> str | None:
         """The digest that a tag names; by hashing, where the registry does not say."""
         if found.named is not None:
@@ -175,9 +203,11 @@ class _Look:
         raise self._refusal(answer)
 
     async def _ask(self, method: str, reference: str) -> Answer:
-        """A manifest's answer, asked again once where it was 401 and better can be offered."""
+        return await self._asked(method, self._manifests + quote(reference, safe=":"))
+
+    async def _asked(self, method: str, url: str) -> Answer:
+        """The answer, asked for once more where it was 401 and better can be offered."""
         authentication = self._client.authentication
-        url = self._manifests + quote(reference, safe=":")
         grant = await authentication.grant(self._repository, self.trail)
         answer, there = await self.trail.follow(method, url, grant.headers, MANIFEST_LIMIT)
         if answer.status == 401 and origin_of(there) == self._client.place:
