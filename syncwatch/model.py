@@ -305,7 +305,7 @@ class Verdict:
 
     `happening` leads through the life table; `reason` and `message` say why; `due_at` is when the
     next look is worth its request, None for never. `false_success` is true where Harbor said
-    Succeed and the destination disagrees.
+    Succeed and the destination disagrees, `ask_source` where the source's tag must be read again.
     """
 
     happening: Happening
@@ -313,6 +313,7 @@ class Verdict:
     message: str
     due_at: Millis | None
     false_success: bool = False
+    ask_source: bool = False
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -144,6 +144,8 @@ def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict
 def _unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
     """We learnt nothing: what was verified stays so until its evidence is too old."""
     due = now + min(SECOND << min(owed.attempts, 6), MINUTE)
+    if now < owed.deadline_at < due:
+        due = owed.deadline_at
     told = f": {detail}" if detail else ""
     words = f"{owed.destination} could not be asked for {owed.names}{told}."
     aged = owed.proved_at is not None and now - owed.proved_at > facts.stale_after
@@ -265,15 +267,15 @@ def _after_run(
 
 def _source_still_names(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict | None:
     """None when the source's tag, read after the destination's, still names what is owed."""
-    read = facts.source_read_at is not None and facts.source_read_at >= seen.began_at
+    read = facts.source_read_at is not None and facts.source_read_at >= seen.at
     if read and facts.source_digest == owed.digest:
         return None
     words = f"{owed.names} names {seen.served}; the source's tag has to be read again first."
     if owed.state is State.FAILED and owed.reason is not None:
-        return Verdict(Happening.BROKEN, owed.reason, words, _later(owed, FAILED_STEPS, now))
-    return Verdict(
-        Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, _later(owed, AWAITED_STEPS, now)
-    )
+        due = _later(owed, FAILED_STEPS, now)
+        return Verdict(Happening.BROKEN, owed.reason, words, due, ask_source=True)
+    due = _later(owed, AWAITED_STEPS, now)
+    return Verdict(Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, due, ask_source=True)
 
 
 def _mismatch(seen: Observation, facts: Facts, told: str) -> tuple[Reason, str]:
@@ -306,7 +308,9 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
         if told_source is not None:
             # What was verified is not taken away before the source was asked.
             due = told_source.due_at
-            return Verdict(_stay(owed), owed.reason, told_source.message, due)
+            return Verdict(
+                _STAY[owed.state], owed.reason, told_source.message, due, ask_source=True
+            )
         wrong, told = _mismatch(seen, facts, told)
     elif wrong is Reason.MISSING:
         wrong = Reason.LOST
@@ -320,8 +324,13 @@ def _since_proved(owed: Owed, seen: Observation, run: Run, facts: Facts) -> bool
     return ended > (owed.proved_at or 0) and seen.began_at >= ended + facts.grace
 
 
-def _stay(owed: Owed) -> Happening:
-    return Happening.UNANSWERED if owed.state is State.VERIFIED else Happening.BROKEN
+_STAY = {
+    State.VERIFIED: Happening.UNANSWERED,
+    State.PENDING: Happening.AWAITED,
+    State.FAILED: Happening.BROKEN,
+    State.UNKNOWN: Happening.UNANSWERED,
+}
+"""What leaves a state as it is."""
 
 
 def _awaited(owed: Owed, reason: Reason, words: str, now: Millis) -> Verdict:

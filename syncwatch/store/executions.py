@@ -248,6 +248,11 @@ def _same_execution() -> Any:
     )
 
 
+def references(row: Row[Any]) -> tuple[str, ...] | None:
+    """The tags or digests that a task is for; None where no webhook told."""
+    return _refs(row.refs)
+
+
 def _refs(text: str | None) -> tuple[str, ...] | None:
     return tuple(msgspec.json.decode(text)) if text is not None else None
 

@@ -504,6 +504,7 @@ def wake(
     source_repository: str | None = None,
     references: Iterable[str] = (),
     repository: str | None = None,
+    only_open: bool = False,
 ) -> set[int]:
     """Make newest generations due now; the destinations whose verifier has something to do."""
     where = [subjects.c.harbor == harbor]
@@ -516,10 +517,11 @@ def wake(
     if repository is not None:
         where.append(subjects.c.repository == repository)
     table = expectations.c
+    states = OPEN_STATES if only_open else OPEN_STATES | {State.VERIFIED}
     woken = connection.execute(
         update(expectations)
         .where(table.id.in_(select(subjects.c.newest_id).where(*where)))
-        .where(table.state != State.CLOSED, or_(table.due_at.is_(None), table.due_at > now))
+        .where(table.state.in_(states), or_(table.due_at.is_(None), table.due_at > now))
         .values(due_at=now)
         .returning(table.destination_id)
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import and_, select, update
 
-from syncwatch.model import Millis, Rules
+from syncwatch.model import SECOND, Millis, Rules
 from syncwatch.store.expectations import insert
 from syncwatch.store.schema import destinations, harbors, policies, revisions
 
@@ -36,6 +36,7 @@ class HarborRow:
     last_look_at: Millis | None
     feed_cursor: int
     feed_read_at: Millis | None
+    feed_ok: bool
     feed_since: Millis | None
 
 
@@ -93,7 +94,15 @@ def begin(connection: Connection, harbor: str, now: Millis) -> None:
     """Watch a harbor from now on, unless it is watched already."""
     connection.execute(
         insert(connection)(harbors)
-        .values(name=harbor, watching_since=now, version="", up=False, skew=0, feed_cursor=0)
+        .values(
+            name=harbor,
+            watching_since=now,
+            version="",
+            up=False,
+            skew=0,
+            feed_cursor=0,
+            feed_ok=True,
+        )
         .on_conflict_do_nothing()
     )
 
@@ -169,6 +178,21 @@ def known_revisions(connection: Connection, harbor: str) -> list[Revision]:
         Revision(row.policy_id, row.revision, row.since, row.destination_id, _rules(row.rules))
         for row in connection.execute(query)
     ]
+
+
+def present_rules(connection: Connection, harbor: str, policy_id: int) -> Rules | None:
+    """The present rules of a policy, also of one that is gone."""
+    row = _policy_row(connection, harbor, policy_id)
+    return _revision(connection, harbor, policy_id, row.revision).rules if row else None
+
+
+SKEW_USED = SECOND
+"""A smaller difference is the question's own way there and back, and is taken for none."""
+
+
+def used_skew(skew: Millis) -> Millis:
+    """The part of a measured skew by which Harbor's times are corrected."""
+    return skew if abs(skew) > SKEW_USED else 0
 
 
 def _rules(text: str) -> Rules:

@@ -48,6 +48,7 @@ harbors = Table(
     # the feed of executions: read up to this id, at this time, without a gap since that time
     Column("feed_cursor", BigInteger, nullable=False, default=0),
     Column("feed_read_at", BigInteger),
+    Column("feed_ok", Boolean, nullable=False, default=True),
     Column("feed_since", BigInteger),
 )
 
@@ -181,6 +182,7 @@ expectations = Table(
     _partial("expectations_due", "destination_id", "due_at", where="due_at is not null"),
     _partial("expectations_closed", "closed_at", where="closed_at is not null"),
     Index("expectations_state", "state", "id"),
+    _partial("expectations_evidence", "destination_id", "proved_at", where="state = 'verified'"),
 )
 
 changes = Table(

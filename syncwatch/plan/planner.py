@@ -1,0 +1,379 @@
+"""The loop that turns what happened at Harbor into what is expected at destinations.
+
+Comes in: deliveries of `intake`, tasks of `follow`, subjects whose source tag is to be read again.
+Goes out: generations of subjects, for `verify`. Before an event is planned, policies are as young
+as the event, and the tag is asked at Harbor; where Harbor does not answer, what is known and the
+event's own word stand in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from syncwatch.errors import OutboundError
+from syncwatch.harbor import wire
+from syncwatch.model import SECOND, Millis, Origin, Reason
+from syncwatch.plan.opening import Opening, Told
+from syncwatch.plan.promises import Event
+from syncwatch.plan.runs import Runs
+from syncwatch.plan.sources import Absent, Named, Sources, Unasked
+from syncwatch.store import deliveries, executions, expectations, policies, subjects
+from syncwatch.store.schema import expectations as rows
+from syncwatch.store.schema import subjects as subject_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from syncwatch.config import HarborSettings, Settings
+    from syncwatch.harbor.client import HarborClient
+    from syncwatch.model import Change
+    from syncwatch.plan.looking import Looking
+    from syncwatch.runtime import Clock, Signals
+    from syncwatch.store.database import Database
+    from syncwatch.store.deliveries import StoredDelivery
+    from syncwatch.store.executions import DueTask
+    from syncwatch.store.policies import HarborRow
+
+BATCH = 100
+"""How many deliveries, tasks or subjects one turn takes of each."""
+
+WRITTEN_AT_ONCE = 10
+"""How many events one transaction takes, so that an acknowledgement never waits long behind."""
+
+
+class Planner:
+    """Plans for one Harbor. `publish` is told what changed, once it is durable."""
+
+    def __init__(
+        self,
+        *,
+        harbor: HarborSettings,
+        settings: Settings,
+        client: HarborClient,
+        looking: Looking,
+        database: Database,
+        clock: Clock,
+        signals: Signals,
+        publish: Callable[[Sequence[Change]], None],
+        policy_changed: Callable[[str, int, str], None],
+    ) -> None:
+        self._harbor = harbor
+        self._client = client
+        self._looking = looking
+        self._database = database
+        self._clock = clock
+        self._signals = signals
+        self._publish = publish
+        self._policy_changed = policy_changed
+        self._sources = Sources(client, clock)
+        self._opening = Opening(harbor.name, settings)
+        self._runs = Runs(harbor, database, self._sources, clock)
+        self._tried_look_at: Millis = 0
+
+    async def turn(self) -> float:
+        """Look at Harbor if due, then plan what is due; seconds until the next turn."""
+        now = self._clock.now()
+        waiting = await self._database.read(
+            lambda c: deliveries.due(c, self._harbor.name, now, BATCH)
+        )
+        row = await self._look(now, waiting)
+        if row.last_look_at is None:
+            # Nothing can be promised before Harbor's policies were seen once.
+            return 1.0
+        again = await self._plan_deliveries(waiting, now)
+        again |= await self._plan_tasks(now)
+        again |= await self._read_sources(now)
+        return 0.0 if again else min(1.0, self._harbor.policies_every.total_seconds())
+
+    async def _look(self, now: Millis, waiting: Sequence[StoredDelivery]) -> HarborRow:
+        """Policies as young as the youngest delivery, asked for at most once a second."""
+        row = await self._row()
+        every = round(self._harbor.policies_every.total_seconds() * 1000)
+        newest = max((one.received_at for one in waiting if one.event == wire.PUSH), default=0)
+        seen_at = row.last_look_at or 0
+        due = now - seen_at >= every or newest >= seen_at or not row.up
+        if not due or now - self._tried_look_at < min(SECOND, every):
+            return row
+        self._tried_look_at = now
+        try:
+            looked = await self._looking.look()
+        except OutboundError:
+            return await self._row()
+        for policy_id, kind in looked.policy_changes:
+            self._policy_changed(self._harbor.name, policy_id, kind)
+        self._publish(looked.changes)
+        return await self._row()
+
+    async def _row(self) -> HarborRow:
+        return await self._database.read(lambda c: policies.harbor_row(c, self._harbor.name))
+
+    async def _plan_deliveries(self, waiting: Sequence[StoredDelivery], now: Millis) -> bool:
+        """True when there may be more."""
+        read = [(one, wire.read_delivery(one.body).event) for one in waiting]
+        await self._take_hints(
+            [(one, event) for one, event in read if isinstance(event, wire.Replication)], now
+        )
+        await self._take_deletions(
+            [(one, event) for one, event in read if isinstance(event, wire.Deletion)], now
+        )
+        await self._take_pushes(
+            [(one, event) for one, event in read if isinstance(event, wire.Push)], now
+        )
+        rest = [one.id for one, event in read if event is None]
+        if rest:
+            await self._database.write(lambda c: deliveries.done(c, rest))
+        return len(waiting) >= BATCH
+
+    async def _take_hints(
+        self, hints: Sequence[tuple[StoredDelivery, wire.Replication]], now: Millis
+    ) -> None:
+        """REPLICATION webhooks: what they tell of a task, and whom they wake. Never a status."""
+        if not hints:
+            return
+        name = self._harbor.name
+
+        def keep(connection: Connection) -> set[int]:
+            woken: set[int] = set()
+            for _, hint in hints:
+                if hint.execution_id is not None and hint.task_id is not None:
+                    executions.hint(
+                        connection,
+                        name,
+                        hint.task_id,
+                        hint.execution_id,
+                        hint.references,
+                        now,
+                        failed=hint.job_status == "Error",
+                    )
+                    executions.wake_execution(connection, name, hint.execution_id, now)
+                for repository in hint.repositories:
+                    woken |= expectations.wake(
+                        connection,
+                        name,
+                        now,
+                        source_repository=f"{hint.source_namespace}/{repository}",
+                        references=hint.references,
+                    )
+            deliveries.done(connection, [delivery.id for delivery, _ in hints])
+            return woken
+
+        self._wake(await self._database.write(keep))
+        self._signals.wake(f"follow {name}")
+
+    async def _take_deletions(
+        self, deletions: Sequence[tuple[StoredDelivery, wire.Deletion]], now: Millis
+    ) -> None:
+        """DELETE_ARTIFACT names the first of its tags only: ask for all that named its digest."""
+        if not deletions:
+            return
+
+        def keep(connection: Connection) -> None:
+            for _, deletion in deletions:
+                for one in deletion.artifacts:
+                    subjects.ask_source_of(
+                        connection, self._harbor.name, one.repository, [one.digest], now
+                    )
+            deliveries.done(connection, [delivery.id for delivery, _ in deletions])
+
+        await self._database.write(keep)
+
+    async def _take_pushes(
+        self, pushes: Sequence[tuple[StoredDelivery, wire.Push]], now: Millis
+    ) -> None:
+        """PUSH_ARTIFACT: what was pushed by digest alone waits for what may claim it."""
+        tagged, waiting = [], []
+        wait = round(self._harbor.claim_wait.total_seconds() * 1000)
+        for delivery, push in pushes:
+            untagged = any(one.reference == one.digest for one in push.artifacts)
+            if untagged and now < delivery.received_at + wait:
+                waiting.append((delivery, push))
+            else:
+                tagged.append((delivery, push))
+        for delivery, _ in waiting:
+            await self._later(delivery, delivery.received_at + wait)
+        for begin in range(0, len(tagged), WRITTEN_AT_ONCE):
+            await self._plan_pushes(tagged[begin : begin + WRITTEN_AT_ONCE], now)
+
+    async def _later(self, delivery: StoredDelivery, due_at: Millis) -> None:
+        await self._database.write(lambda c: deliveries.later(c, [delivery.id], due_at))
+
+    async def _plan_pushes(
+        self, pushes: Sequence[tuple[StoredDelivery, wire.Push]], now: Millis
+    ) -> None:
+        claimed = await self._runs.claimed(
+            {
+                (one.repository, one.digest)
+                for _, push in pushes
+                for one in push.artifacts
+                if one.reference == one.digest
+            }
+        )
+        wanted = [
+            (delivery, push.occurred_at, one)
+            for delivery, push in pushes
+            for one in push.artifacts
+            if (one.repository, one.digest) not in claimed or one.reference != one.digest
+        ]
+        answers = await self._sources.read_all(
+            (one.repository, one.reference) for _, _, one in wanted
+        )
+        told: list[Told] = []
+        for delivery, occurred_at, one in wanted:
+            answer = answers[one.repository, one.reference]
+            told += _of_push(one, occurred_at, delivery.received_at, answer)
+        await self._write(told, answers, [delivery.id for delivery, _ in pushes], now)
+
+    async def _plan_tasks(self, now: Millis) -> bool:
+        """What Harbor's executions bring that no webhook told of."""
+        due = await self._database.read(
+            lambda c: executions.to_plan(c, self._harbor.name, now, BATCH)
+        )
+        for task in due:
+            found = await self._runs.events_of(task)
+            if found.again_at is None:
+                for begin in range(0, len(found.told), WRITTEN_AT_ONCE):
+                    part = found.told[begin : begin + WRITTEN_AT_ONCE]
+                    await self._write(part, found.answers, [], now)
+            await self._planned(task, found.again_at)
+        return len(due) >= BATCH
+
+    async def _planned(self, task: DueTask, again_at: Millis | None) -> None:
+        name = self._harbor.name
+        await self._database.write(lambda c: executions.planned(c, name, task.task_id, again_at))
+
+    async def _read_sources(self, now: Millis) -> bool:
+        """Source tags to be read again: a mismatch, a deletion, or Harbor was away."""
+        due = await self._database.read(
+            lambda c: subjects.source_due(c, self._harbor.name, now, BATCH)
+        )
+        answers = await self._sources.read_all(
+            (one.source_repository, one.reference) for one in due
+        )
+        told: dict[tuple[str, str], Told] = {}
+        for name, answer in answers.items():
+            if isinstance(answer, Named):
+                told[name] = Told(_event(name, answer), current=True, read_at=answer.read_at)
+        await self._write(list(told.values()), answers, [], now)
+        absent = [name for name, answer in answers.items() if isinstance(answer, Absent)]
+        if absent:
+            await self._end(absent, now)
+        unasked = [
+            one.id
+            for one in due
+            if isinstance(answers[one.source_repository, one.reference], Unasked)
+        ]
+        if unasked:
+            later = now + 5 * SECOND
+            await self._database.write(lambda c: subjects.ask_source(c, unasked, later))
+        return len(due) >= BATCH
+
+    async def _end(self, absent: Sequence[tuple[str, str]], now: Millis) -> None:
+        """Source tags that Harbor says are not there, with credentials proven in this pass."""
+        try:
+            await self._client.system_info()
+        except OutboundError as error:
+            await self._looking.note_down(error)
+            return
+
+        def keep(connection: Connection) -> list[Change]:
+            changes: list[Change] = []
+            for repository, reference in absent:
+                here = (
+                    (subject_rows.c.harbor == self._harbor.name)
+                    & (subject_rows.c.source_repository == repository)
+                    & (subject_rows.c.reference == reference)
+                )
+                changes += expectations.close_where(
+                    connection,
+                    here & (rows.c.operation == "copy"),
+                    Reason.DELETED_AT_SOURCE,
+                    "The source no longer has the reference.",
+                    now,
+                )
+                subjects.source_gone(connection, self._harbor.name, repository, reference)
+            return changes
+
+        self._publish(await self._database.write(keep))
+
+    async def _write(
+        self,
+        told: Sequence[Told],
+        answers: Mapping[tuple[str, str], Named | Absent | Unasked],
+        delivery_ids: Sequence[int],
+        now: Millis,
+    ) -> None:
+        """Open generations and remember what the source was read to name, in one transaction."""
+        name = self._harbor.name
+
+        def keep(connection: Connection) -> tuple[list[Change], set[int]]:
+            for (repository, _), answer in answers.items():
+                if isinstance(answer, Named):
+                    subjects.claim(connection, name, repository, answer.parts, now)
+            opened = self._opening.write(connection, told, now)
+            woken = set(opened.destination_ids)
+            for (repository, reference), answer in answers.items():
+                if isinstance(answer, Named):
+                    subjects.source_read(
+                        connection, name, repository, reference, answer.digest, answer.read_at
+                    )
+                    woken |= expectations.wake(
+                        connection,
+                        name,
+                        now,
+                        source_repository=repository,
+                        references=[reference],
+                    )
+            deliveries.done(connection, delivery_ids)
+            return opened.changes, woken
+
+        if not told and not answers and not delivery_ids:
+            return
+        changes, woken = await self._database.write(keep)
+        self._publish(changes)
+        self._wake(woken)
+
+    def _wake(self, destination_ids: set[int]) -> None:
+        for one in destination_ids:
+            self._signals.wake(f"verify {one}")
+
+
+def _event(name: tuple[str, str], answer: Named, origin: Origin | None = None) -> Event:
+    repository, reference = name
+    return Event(
+        repository,
+        reference,
+        answer.digest,
+        answer.pushed_at if answer.pushed_at is not None else answer.read_at,
+        origin or answer.origin,
+        answer.labels if (origin or answer.origin) is Origin.TAG else (),
+    )
+
+
+def _of_push(
+    pushed: wire.Artifact,
+    occurred_at: Millis,
+    received_at: Millis,
+    answer: Named | Absent | Unasked,
+) -> list[Told]:
+    """What a push tells, with what the source names now: it may name something newer already."""
+    name = (pushed.repository, pushed.reference)
+    event = Event(*name, pushed.digest, occurred_at, Origin.PUSH)
+    if isinstance(answer, Unasked):
+        return [Told(event, current=True, read_at=None, notified_at=received_at)]
+    if isinstance(answer, Absent):
+        return []
+    if answer.digest == pushed.digest:
+        return [
+            Told(
+                _event(name, answer, Origin.PUSH),
+                current=True,
+                read_at=answer.read_at,
+                notified_at=received_at,
+            )
+        ]
+    return [
+        Told(event, current=False, read_at=answer.read_at, notified_at=received_at),
+        Told(_event(name, answer), current=True, read_at=answer.read_at),
+    ]

@@ -1,0 +1,121 @@
+"""Asking the source: what a tag names at Harbor now, and since when.
+
+Digest and order of generations come from here, never from the order of webhooks. Where Harbor
+cannot be asked, that is said, and the event's own word stands in until it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syncwatch.errors import OutboundError
+from syncwatch.harbor import wire
+from syncwatch.model import SECOND, Millis, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from syncwatch.harbor.client import HarborClient
+    from syncwatch.runtime import Clock
+
+AT_ONCE = 4
+"""How many of these questions Harbor gets at the same time."""
+
+FRESH = 5 * SECOND
+"""An artifact and its tag pushed so close together came in one push; else the tag came later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a reference names at the source; `pushed_at` is the tag's, in Harbor's clock.
+
+    `read_at` (ours) is before the question was asked. `parts` are digests judged inside it.
+    """
+
+    digest: str
+    pushed_at: Millis | None
+    labels: tuple[str, ...]
+    parts: tuple[str, ...]
+    fresh: bool
+    read_at: Millis
+
+    @property
+    def origin(self) -> Origin:
+        """What set the tag, as far as the artifact tells: a push of it, or the API later."""
+        return Origin.PUSH if self.fresh else Origin.TAG
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Harbor says that there is no such reference."""
+
+    read_at: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Harbor could not be asked; `kind` is the word of OutboundError."""
+
+    kind: str
+
+
+class Sources:
+    """Reads references of one Harbor."""
+
+    def __init__(self, client: HarborClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def read_all(
+        self, names: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], Named | Absent | Unasked]:
+        """What each (repository, reference) names, every one asked once."""
+        wanted = list(dict.fromkeys(names))
+        answers = await asyncio.gather(*(self.read(*name) for name in wanted))
+        return dict(zip(wanted, answers, strict=True))
+
+    async def read(self, repository: str, reference: str) -> Named | Absent | Unasked:
+        """What one reference names."""
+        async with self._turns:
+            read_at = self._clock.now()
+            try:
+                artifact = await self._client.artifact(repository, reference)
+            except OutboundError as error:
+                return Unasked(error.kind)
+        if artifact is None:
+            return Absent(read_at)
+        return named(artifact, reference, read_at)
+
+    async def list(self, repository: str) -> list[wire.SourceArtifact] | Unasked:
+        """The artifacts of a repository, as a run by hand would list them."""
+        async with self._turns:
+            try:
+                return await self._client.artifacts(repository)
+            except OutboundError as error:
+                return Unasked(error.kind)
+
+
+def named(artifact: wire.SourceArtifact, reference: str, read_at: Millis) -> Named:
+    """An artifact as what one of its references names."""
+    made_at = _millis(artifact.push_time)
+    tag = artifact.tag(reference)
+    tagged_at = _millis(tag.push_time) if tag else made_at
+    fresh = made_at is None or tagged_at is None or tagged_at - made_at <= FRESH
+    return Named(
+        digest=artifact.digest,
+        pushed_at=tagged_at,
+        labels=tuple(label.name for label in artifact.labels or ()),
+        parts=artifact.parts,
+        fresh=fresh,
+        read_at=read_at,
+    )
+
+
+def _millis(text: str | None) -> Millis | None:
+    try:
+        return wire.millis(text)
+    except ValueError:
+        return None

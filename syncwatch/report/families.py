@@ -1,0 +1,153 @@
+"""Every metric as data: name, type, labels, meaning. docs/metrics.md is generated from it.
+
+No image name is ever a label: image identity lives in the API and the logs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BY_POLICY = ("harbor", "policy", "destination")
+
+LAG_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600)
+"""Seconds. From a copy of small layers to a bandwidth-limited one over hours."""
+
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric. `name` is as exposed, a counter's `_total` included."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+FAMILIES = (
+    Family(
+        "syncwatch_expectations",
+        "gauge",
+        (*BY_POLICY, "state", "reason"),
+        "Expectations kept, by state and reason (reason is empty when verified).",
+    ),
+    Family(
+        "syncwatch_expectations_overdue",
+        "gauge",
+        BY_POLICY,
+        "Expectations that are pending, failed or unknown past their deadline.",
+    ),
+    Family(
+        "syncwatch_oldest_open_seconds",
+        "gauge",
+        BY_POLICY,
+        "Seconds since the oldest image still owed has been behind; 0 when none is.",
+    ),
+    Family(
+        "syncwatch_expectations_settled_total",
+        "counter",
+        (*BY_POLICY, "operation", "result"),
+        "Expectations settled, each once: met in time, missed at the deadline, or excused.",
+    ),
+    Family(
+        "syncwatch_lag_seconds",
+        "histogram",
+        BY_POLICY,
+        "Seconds from when an image was expected until it was verified at the destination.",
+    ),
+    Family(
+        "syncwatch_milestone_seconds",
+        "histogram",
+        ("harbor", "destination", "milestone"),
+        "Seconds from when an image was expected to its webhook (notified) and Harbor's claim.",
+    ),
+    Family(
+        "syncwatch_false_success_total",
+        "counter",
+        BY_POLICY,
+        "Images for which Harbor said Succeed and the destination disagreed.",
+    ),
+    Family(
+        "syncwatch_lost_total",
+        "counter",
+        BY_POLICY,
+        "Images that were verified and then found gone or damaged.",
+    ),
+    Family(
+        "syncwatch_executions_total",
+        "counter",
+        (*BY_POLICY, "status"),
+        "Harbor's executions by their final status, each counted once.",
+    ),
+    Family(
+        "syncwatch_webhooks_total",
+        "counter",
+        ("harbor", "event", "outcome"),
+        "Webhook deliveries received, by Harbor's event type and what became of them.",
+    ),
+    Family(
+        "syncwatch_webhook_last_received_timestamp_seconds",
+        "gauge",
+        ("harbor",),
+        "When the last new delivery of a harbor was stored; 0 for never.",
+    ),
+    Family(
+        "syncwatch_findings",
+        "gauge",
+        ("harbor", "finding", "severity"),
+        "What is wrong with the set-up now, by kind.",
+    ),
+    Family(
+        "syncwatch_harbor_up",
+        "gauge",
+        ("harbor",),
+        "1 while Harbor answers, accepts our credentials and shows policies and executions.",
+    ),
+    Family(
+        "syncwatch_harbor_clock_skew_seconds",
+        "gauge",
+        ("harbor",),
+        "Harbor's clock minus ours, as last measured.",
+    ),
+    Family(
+        "syncwatch_destination_up",
+        "gauge",
+        ("harbor", "destination", "cluster"),
+        "1 while the destination's registry answers and accepts our credentials.",
+    ),
+    Family(
+        "syncwatch_policy_info",
+        "gauge",
+        ("harbor", "policy", "policy_id", "destination", "trigger", "enabled"),
+        "1 for each replication policy that Harbor has.",
+    ),
+    Family(
+        "syncwatch_harbor_request_duration_seconds",
+        "histogram",
+        ("harbor", "code"),
+        "Seconds that requests to Harbor took, by HTTP status or error.",
+    ),
+    Family(
+        "syncwatch_registry_request_duration_seconds",
+        "histogram",
+        ("harbor", "destination", "code"),
+        "Seconds that requests to a destination took, by HTTP status or error.",
+    ),
+    Family(
+        "syncwatch_evidence_oldest_seconds",
+        "gauge",
+        ("harbor", "destination"),
+        "Age of the oldest proof that a verified image still rests on; 0 when none.",
+    ),
+    Family(
+        "syncwatch_policy_changes_total",
+        "counter",
+        ("harbor", "change"),
+        "Policies created, edited, renamed, enabled, disabled or deleted in Harbor.",
+    ),
+    Family("syncwatch_build_info", "gauge", ("version",), "1, with the version that runs."),
+)
+
+BY_NAME = {family.name: family for family in FAMILIES}
+POLICY_CHANGES = ("created", "edited", "renamed", "enabled", "disabled", "deleted")

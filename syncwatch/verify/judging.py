@@ -1,0 +1,236 @@
+"""Judging all expectations on one name of a destination, with what a look there saw.
+
+Comes in: an observation. Goes out: rows moved to their verdict. Facts are read in the transaction
+that writes the verdict, so no other change can come between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from syncwatch.errors import IllegalTransitionError
+from syncwatch.model import (
+    SECOND,
+    Change,
+    Level,
+    Millis,
+    Observation,
+    Operation,
+    Reason,
+    State,
+    Status,
+    Trigger,
+)
+from syncwatch.store import executions, expectations, observations, policies, subjects
+from syncwatch.store.schema import expectations as rows
+from syncwatch.store.schema import subjects as subject_rows
+from syncwatch.verdict import Facts, Owed, Run, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from syncwatch.store.policies import Destination, HarborRow
+
+SLACK = SECOND
+"""Tag times and the starts of their executions are taken a moment apart, by parts of Harbor."""
+
+NEAR = 10 * SECOND
+"""An execution without tasks names no image: it is the event's if it began so soon after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the configuration says of a destination, in milliseconds; `paused` is maintenance."""
+
+    grace: Millis
+    give_up_after: Millis
+    stale_after: Millis
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What judging a name came to; `ask_source` where the source's tag has to be read again."""
+
+    changes: list[Change]
+    ask_source: bool
+
+
+def judge_name(
+    connection: Connection,
+    destination: Destination,
+    name: tuple[str, str],
+    seen: Observation,
+    terms: Terms,
+    now: Millis,
+    *,
+    keep: bool = True,
+) -> Judged:
+    """Write down a look at (repository, reference), and the verdicts that follow from it."""
+    repository, reference = name
+    if keep:
+        observations.add(connection, destination.id, repository, reference, seen)
+    harbor = policies.harbor_row(connection, destination.harbor)
+    owed = _owed_there(connection, destination.id, repository, reference)
+    judged = [_judge(connection, destination, harbor, one, seen, terms, now) for one in owed]
+    asked = [one.subject_id for one, (_, ask) in zip(owed, judged, strict=True) if ask]
+    if asked:
+        subjects.ask_source(connection, asked, now)
+    return Judged([change for change, _ in judged if change is not None], bool(asked))
+
+
+def _owed_there(
+    connection: Connection, destination_id: int, repository: str, reference: str
+) -> Sequence[Row[Any]]:
+    query = (
+        select(
+            rows,
+            subject_rows.c.source_repository,
+            subject_rows.c.reference,
+            subject_rows.c.repository,
+            subject_rows.c.source_digest,
+            subject_rows.c.source_read_at,
+        )
+        .join(subject_rows, subject_rows.c.newest_id == rows.c.id)
+        .where(
+            subject_rows.c.destination_id == destination_id,
+            subject_rows.c.repository == repository,
+            subject_rows.c.reference == reference,
+            rows.c.state != State.CLOSED,
+        )
+    )
+    return connection.execute(query).all()
+
+
+def _judge(
+    connection: Connection,
+    destination: Destination,
+    harbor: HarborRow,
+    row: Row[Any],
+    seen: Observation,
+    terms: Terms,
+    now: Millis,
+) -> tuple[Change | None, bool]:
+    facts = _facts(connection, harbor, row, terms, now)
+    verdict = decide(_owed(row, destination), seen, facts, now)
+    run = next((one for one in facts.runs if one.task_id is not None), None)
+    proved = seen.proves(row.digest)
+    try:
+        change = expectations.judge(
+            connection,
+            row,
+            verdict,
+            now=now,
+            observed_at=seen.at if seen.problem is None else None,
+            proved=(seen.level or Level.MATCHED) if proved else None,
+            paused=terms.paused,
+            ended=_ended(run) if run else None,
+        )
+    except IllegalTransitionError:
+        return None, False
+    return change, verdict.ask_source
+
+
+def _ended(run: Run) -> expectations.Ended:
+    succeeded = run.status == Status.SUCCEED
+    return expectations.Ended(run.execution_id, run.task_id, run.ended_at if succeeded else None)
+
+
+def _owed(row: Row[Any], destination: Destination) -> Owed:
+    joint = "@" if ":" in row.reference else ":"
+    return Owed(
+        state=State(row.state),
+        reason=Reason(row.reason) if row.reason else None,
+        operation=Operation(row.operation),
+        digest=row.digest,
+        required_level=Level(row.required_level),
+        expected_at=row.expected_at,
+        deadline_at=row.deadline_at,
+        verified_at=row.verified_at,
+        proved_at=row.proved_at,
+        attempts=row.attempts,
+        names=f"{row.repository}{joint}{row.reference}",
+        destination=destination.name,
+    )
+
+
+def _facts(
+    connection: Connection, harbor: HarborRow, row: Row[Any], terms: Terms, now: Millis
+) -> Facts:
+    skew = policies.used_skew(harbor.skew)
+    rules = policies.present_rules(connection, harbor.name, row.policy_id)
+    busy, ended = executions.last_touch(
+        connection, harbor.name, row.repository, now - terms.give_up_after
+    )
+    scheduled = rules is not None and rules.trigger == Trigger.SCHEDULED
+    reached = harbor.feed_since is not None and harbor.feed_since <= row.pushed_at
+    others = subjects.rivals(
+        connection, row.destination_id, row.repository, row.reference, row.source_repository
+    )
+    return Facts(
+        runs=_runs(connection, harbor, row, skew),
+        asked_at=harbor.feed_read_at,
+        reaches_back=reached,
+        source_digest=row.source_digest,
+        source_read_at=row.source_read_at,
+        override=rules is None or rules.override,
+        rivals=frozenset(digest for _, _, digest in others),
+        # Harbor's ends are whole seconds, so the moment itself may be up to one later.
+        busy_until=None if busy else (ended - skew + SECOND if ended else 0),
+        next_run_at=row.expected_at if scheduled and now < row.expected_at else None,
+        grace=terms.grace,
+        give_up_after=terms.give_up_after,
+        stale_after=terms.stale_after,
+    )
+
+
+def _runs(
+    connection: Connection, harbor: HarborRow, row: Row[Any], skew: Millis
+) -> tuple[Run, ...]:
+    """Harbor's runs since the push that may bring this image, newest first."""
+    since = row.pushed_at - SLACK
+    found = [
+        _run_of_task(task, skew)
+        for task in executions.runs_for(
+            connection, harbor.name, row.policy_id, row.source_repository, since
+        )
+        if row.reference in (executions.references(task) or (row.reference,))
+    ]
+    for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since):
+        near = execution.start_at <= row.pushed_at + NEAR
+        if execution.trigger != Trigger.EVENT_BASED or near:
+            found.append(_run_of_execution(execution, skew))
+    return tuple(sorted(found, key=lambda run: run.execution_id, reverse=True))
+
+
+def _run_of_task(task: Row[Any], skew: Millis) -> Run:
+    return Run(
+        execution_id=task.execution_id,
+        task_id=task.task_id,
+        status=task.status,
+        text=task.status_text,
+        ended_at=task.end_at - skew if task.end_at is not None else None,
+        changed_at=task.changed_at,
+        errors=max(task.errors, task.failures),
+        made_tasks=True,
+    )
+
+
+def _run_of_execution(execution: Row[Any], skew: Millis) -> Run:
+    """An execution whose tasks are not known: it has none, or they have not been read yet."""
+    unread = execution.total > 0
+    return Run(
+        execution_id=execution.execution_id,
+        task_id=None,
+        status=Status.IN_PROGRESS if unread else execution.status,
+        text=execution.status_text,
+        ended_at=execution.end_at - skew if execution.end_at is not None else None,
+        changed_at=execution.changed_at,
+        errors=0,
+        made_tasks=unread,
+    )

@@ -1,0 +1,263 @@
+"""The loop of one destination: look at what is due, write down what was seen, and the verdicts.
+
+Comes in: rows that are due. Goes out: observations and changed rows. Each destination has a loop
+and connections of its own, so one that is dead delays no other. While a destination cannot be
+reached at all, one look in a while stands for all that is due there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import select
+
+from syncwatch.model import MINUTE, SECOND, Finding, Millis, Observation, Reason, Severity, State
+from syncwatch.runtime import log
+from syncwatch.store import findings
+from syncwatch.store.schema import expectations as rows
+from syncwatch.store.schema import subjects as subject_rows
+from syncwatch.verify.judging import Judged, Terms, judge_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from sqlalchemy import Connection
+
+    from syncwatch.model import Change
+    from syncwatch.runtime import Clock, Signals
+    from syncwatch.store.database import Database
+    from syncwatch.store.policies import Destination
+
+TAKEN = 256
+"""Rows taken in one turn."""
+
+JUDGED_AT_ONCE = 20
+"""Names judged in one transaction where no look was needed."""
+
+TRIES = 3
+"""So many looks in a row that reach nothing, and the destination counts as unreachable."""
+
+AWAY = frozenset({Reason.UNREACHABLE, Reason.TLS_ERROR})
+"""Problems of the destination as a whole, not of one name there."""
+
+PING_EVERY = MINUTE
+
+_FINDINGS = {
+    Reason.UNREACHABLE: ("destination_unreachable", "Check that it runs, its url, the network."),
+    Reason.SERVER_ERROR: ("destination_unreachable", "Look into the registry's own log."),
+    Reason.TLS_ERROR: ("destination_tls", "Set ca_file to the certificate of its authority."),
+    Reason.UNAUTHORIZED: ("destination_unauthorized", "Check username and password for reading."),
+    Reason.FORBIDDEN: ("destination_unauthorized", "Give that user the right to pull."),
+}
+
+
+class Looks(Protocol):
+    """What the verifier needs of a registry client."""
+
+    async def look(self, repository: str, reference: str, digests: Collection[str]) -> Observation:
+        """What one name there holds."""
+        ...
+
+    async def ping(self) -> Observation:
+        """Whether it can be asked at all; only `problem` is of interest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A name at the destination, with the digests that are expected of it."""
+
+    repository: str
+    reference: str
+    digests: frozenset[str]
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """(repository, reference)."""
+        return (self.repository, self.reference)
+
+
+class Verifier:
+    """Verifies at one destination.
+
+    `terms` is asked at each turn; `wrong_address` says why a look would prove nothing, if so.
+    `publish` is told what changed, `up(destination id, bool)` whether it can be asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        client: Looks,
+        database: Database,
+        clock: Clock,
+        signals: Signals,
+        terms: Callable[[], Terms],
+        concurrency: int,
+        publish: Callable[[Sequence[Change]], None],
+        up: Callable[[int, bool], None],
+        wrong_address: str = "",
+    ) -> None:
+        self._destination = destination
+        self._client = client
+        self._database = database
+        self._clock = clock
+        self._signals = signals
+        self._terms = terms
+        self._concurrency = concurrency
+        self._publish = publish
+        self._up = up
+        self._wrong_address = wrong_address
+        self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._failures = 0
+        self._away: Observation | None = None
+        self._again_at: Millis = 0
+        self._asked_at: Millis = 0
+        self._problem: Reason | None = None
+        self._told = False
+
+    @property
+    def loop_name(self) -> str:
+        """The name by which `Signals` and `Pulse` know this loop."""
+        return f"verify {self._destination.id}"
+
+    async def turn(self) -> float:
+        """Start looks for what is due; seconds until something may be due again."""
+        now = self._clock.now()
+        due = await self._database.read(lambda c: _due(c, self._destination.id, now))
+        due = [one for one in due if one.name not in self._looking]
+        if not due:
+            if not self._looking and now - self._asked_at >= PING_EVERY:
+                await self._ping()
+            return await self._until_next(now)
+        if self._wrong_address:
+            await self._judge_unseen(due, self._unlooked(now))
+        elif self._away is not None and now < self._again_at:
+            await self._judge_unseen(due, replace(self._away, began_at=now, at=now))
+        elif self._away is not None:
+            await self._look(due[0])
+        else:
+            self._start(due)
+        return 0.05 if len(self._looking) < self._concurrency else 0.5
+
+    async def stop(self) -> None:
+        """End the looks under way; what they would have seen is due again after a restart."""
+        for task in self._looking.values():
+            task.cancel()
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+
+    def _start(self, due: Sequence[Due]) -> None:
+        free = self._concurrency - len(self._looking)
+        for one in due[:free]:
+            task = asyncio.create_task(self._look(one), name=f"look {one.reference}")
+            self._looking[one.name] = task
+            task.add_done_callback(partial(self._looked, one.name))
+
+    def _looked(self, name: tuple[str, str], task: asyncio.Task[None]) -> None:
+        self._looking.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("look_failed", loop=self.loop_name, error=type(error).__name__)
+        self._signals.wake(self.loop_name)
+
+    async def _look(self, due: Due) -> None:
+        seen = await self._client.look(due.repository, due.reference, due.digests)
+        await self._learn(seen)
+        await self._judge([due], seen, keep=True)
+
+    async def _ping(self) -> None:
+        await self._learn(await self._client.ping())
+
+    async def _learn(self, seen: Observation) -> None:
+        """What a look tells of the destination as a whole."""
+        now = self._asked_at = self._clock.now()
+        if seen.problem in AWAY:
+            self._failures += 1
+            if self._failures >= TRIES:
+                self._away = seen
+                pause = SECOND << min(self._failures - TRIES, 6)
+                self._again_at = now + min(pause, MINUTE)
+        else:
+            self._failures, self._away = 0, None
+        await self._tell(seen)
+
+    async def _tell(self, seen: Observation) -> None:
+        """Say once that it cannot be asked, and once that it can be again."""
+        problem = seen.problem if seen.problem in _FINDINGS else None
+        self._up(self._destination.id, problem is None)
+        if self._told and problem is self._problem:
+            return
+        self._problem, self._told = problem, True
+        source, harbor = f"destination {self._destination.id}", self._destination.harbor
+        found = [_finding(self._destination, problem, seen.detail)] if problem else []
+        now = self._clock.now()
+        await self._database.write(lambda c: findings.replace(c, harbor, source, found, now))
+
+    async def _judge_unseen(self, due: Sequence[Due], seen: Observation) -> None:
+        for begin in range(0, len(due), JUDGED_AT_ONCE):
+            await self._judge(due[begin : begin + JUDGED_AT_ONCE], seen, keep=False)
+
+    async def _judge(self, due: Sequence[Due], seen: Observation, *, keep: bool) -> None:
+        terms, now = self._terms(), self._clock.now()
+
+        def write(connection: Connection) -> list[Judged]:
+            return [
+                judge_name(connection, self._destination, one.name, seen, terms, now, keep=keep)
+                for one in due
+            ]
+
+        judged = await self._database.write(write)
+        self._publish([change for one in judged for change in one.changes])
+        if any(one.ask_source for one in judged):
+            self._signals.wake(f"plan {self._destination.harbor}")
+
+    def _unlooked(self, now: Millis) -> Observation:
+        return Observation(now, now, problem=Reason.UNOBSERVED, detail=self._wrong_address)
+
+    async def _until_next(self, now: Millis) -> float:
+        upcoming = await self._database.read(lambda c: _next_due(c, self._destination.id))
+        if upcoming is None:
+            return 5.0
+        return min(max(upcoming - now, 50) / SECOND, 5.0)
+
+
+def _due(connection: Connection, destination_id: int, now: Millis) -> list[Due]:
+    query = (
+        select(subject_rows.c.repository, subject_rows.c.reference, rows.c.digest)
+        .join(subject_rows, subject_rows.c.id == rows.c.subject_id)
+        .where(
+            rows.c.destination_id == destination_id,
+            rows.c.due_at.is_not(None),
+            rows.c.due_at <= now,
+            rows.c.state != State.CLOSED,
+        )
+        .order_by(rows.c.due_at)
+        .limit(TAKEN)
+    )
+    names: dict[tuple[str, str], set[str]] = {}
+    for repository, reference, digest in connection.execute(query):
+        names.setdefault((repository, reference), set()).add(digest)
+    return [Due(*name, frozenset(digests)) for name, digests in names.items()]
+
+
+def _next_due(connection: Connection, destination_id: int) -> Millis | None:
+    query = (
+        select(rows.c.due_at)
+        .where(rows.c.destination_id == destination_id, rows.c.due_at.is_not(None))
+        .order_by(rows.c.due_at)
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
+
+
+def _finding(destination: Destination, problem: Reason, detail: str) -> Finding:
+    finding, cure = _FINDINGS[problem]
+    return Finding(
+        finding,
+        Severity.ERROR,
+        f"destination {destination.name}",
+        f"{destination.name} cannot be asked ({problem}): {detail}.",
+        cure,
+    )
