@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's "token", a word
 _PIECE = re.compile(
-    rf'[\s,]*(?P<word>{_TOKEN})(?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]*)))?'
+    rf'(?P<word>{_TOKEN})(?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]*)))?'
 )
 _REALM = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 
