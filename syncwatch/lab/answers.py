@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -97,7 +98,11 @@ def around(world: World) -> Middleware:
             answered = refused.answer()
         except web.HTTPNotFound:
             answered = not_found("the requested path").answer()
-        if request.path.startswith("/api/") and not answered.prepared:
+        if answered.prepared:
+            return answered
+        if request.path.startswith("/v2/"):
+            answered.headers["X-Request-ID"] = str(uuid.uuid4())
+        if request.path.startswith("/api/"):
             # Harbor opens a session for whoever asks; a client that keeps it is asked for CSRF.
             answered.set_cookie(SESSION, secrets.token_hex(16), path="/", httponly=True)
         return answered
