@@ -1,0 +1,58 @@
+"""Settings as typed, frozen data: from a YAML file, every mistake in it at once, with its place.
+
+`load` reads a file (document → settings → problems); settings may also be built in code. Secrets
+stay in files that are read again when they change; no text of ours shows one.
+"""
+
+from syncwatch.config.loading import load
+from syncwatch.config.reference import reference, settings_schema
+from syncwatch.config.scalars import (
+    Address,
+    StoreUrl,
+    format_duration,
+    parse_duration,
+)
+from syncwatch.config.secrets import (
+    Credential,
+    DockerConfigCredential,
+    Login,
+    PasswordCredential,
+    Secret,
+)
+from syncwatch.config.servers import (
+    AVAILABLE_LEVELS,
+    DEFAULTS,
+    DestinationSettings,
+    HarborSettings,
+    WebhookSettings,
+)
+from syncwatch.config.settings import (
+    ClusterSettings,
+    IgnoreSettings,
+    ProbeSettings,
+    Settings,
+)
+
+__all__ = [
+    "AVAILABLE_LEVELS",
+    "DEFAULTS",
+    "Address",
+    "ClusterSettings",
+    "Credential",
+    "DestinationSettings",
+    "DockerConfigCredential",
+    "HarborSettings",
+    "IgnoreSettings",
+    "Login",
+    "PasswordCredential",
+    "ProbeSettings",
+    "Secret",
+    "Settings",
+    "StoreUrl",
+    "WebhookSettings",
+    "format_duration",
+    "load",
+    "parse_duration",
+    "reference",
+    "settings_schema",
+]

@@ -1,0 +1,308 @@
+"""The sections about servers that are asked: Harbors and destinations.
+
+A rule between settings of one section is a validator of the later setting, so that its error has a
+place and all come at once.
+"""
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+
+from syncwatch.config.consistency import UNPROVEN
+from syncwatch.config.scalars import (
+    CertificateFile,
+    Duration,
+    HarborUrl,
+    Host,
+    Instant,
+    Moment,
+    Name,
+    Password,
+    Platform,
+    ReadableFile,
+    RegistryUrl,
+    Seconds,
+    SecretFile,
+    Username,
+    Word,
+)
+from syncwatch.config.secrets import (
+    Credential,
+    DockerConfigCredential,
+    PasswordCredential,
+    Secret,
+)
+from syncwatch.model import Level
+
+AVAILABLE_LEVELS = (Level.MATCHED,)
+"""The levels that this version can prove; any other is a configuration error."""
+
+DEFAULTS = "*"
+"""The destination name whose entry gives defaults for all others."""
+
+
+class Section(BaseModel):
+    """A mapping of the configuration: frozen, unknown settings refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        # What was derived from the old values must not outlive them in a changed copy.
+        for name in set(copied.__dict__) - set(type(self).model_fields):
+            del copied.__dict__[name]
+        return copied
+
+
+def exclusive(info: ValidationInfo, *others: str) -> None:
+    """Refuse the setting being validated when one of `others` (declared before it) is set."""
+    for other in others:
+        if info.data.get(other):
+            raise ValueError(f"{other} is set as well; keep one of the two")
+
+
+def secret_of(value: SecretStr | None, file: Path | None) -> Secret | None:
+    """The secret that is set either way; None for neither."""
+    if value is not None:
+        return Secret(value.get_secret_value())
+    return Secret(file=file) if file is not None else None
+
+
+class WebhookSettings(Section):
+    """How deliveries of Harbor's webhooks prove that they are Harbor's."""
+
+    authorization: Password | None = Field(
+        None, description="The Authorization value that Harbor's webhook is told to send."
+    )
+    authorization_file: SecretFile | None = Field(
+        None, description="A file with that value; each of several lines is accepted, for rotation."
+    )
+    allow_unauthenticated: bool = Field(
+        False,
+        validate_default=True,
+        description="Accept deliveries from anybody who can reach `webhook_listen`.",
+    )
+
+    @field_validator("authorization_file")
+    @classmethod
+    def _one_value(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        exclusive(info, "authorization")
+        return value
+
+    @field_validator("allow_unauthenticated")
+    @classmethod
+    def _one_way(cls, value: bool, info: ValidationInfo) -> bool:
+        ways = ("authorization", "authorization_file")
+        if value:
+            exclusive(info, *ways)
+        elif all(way in info.data and info.data[way] is None for way in ways):
+            raise ValueError(UNPROVEN)
+        return value
+
+    @cached_property
+    def secret(self) -> Secret | None:
+        """The values accepted; None only with `allow_unauthenticated`."""
+        return secret_of(self.authorization, self.authorization_file)
+
+
+class Remote(Section):
+    """What every server that is asked has in common."""
+
+    name: str
+    url: str | None
+    username: Username | None = Field(None, description="The user or robot account to ask as.")
+    password: Password | None = Field(None, description="Its password or token.")
+    password_file: SecretFile | None = Field(
+        None,
+        validate_default=True,
+        description="A file with it, read again when it changes and after a 401.",
+    )
+    ca_file: CertificateFile | None = Field(
+        None, description="PEM certificates to trust beside the system's."
+    )
+    insecure_skip_verify: bool = Field(
+        False, description="Do not verify its certificate: anybody on the way may pose as it."
+    )
+    timeout: Moment = Field(
+        timedelta(seconds=10), description="How long one request may take, its body included."
+    )
+
+    @field_validator("password")
+    @classmethod
+    def _needs_username(cls, value: Any, info: ValidationInfo) -> Any:
+        if "username" in info.data and not info.data["username"]:
+            raise ValueError("a password without a user; set username beside it")
+        return value
+
+    @field_validator("password_file")
+    @classmethod
+    def _one_password(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None:
+            exclusive(info, "password")
+            cls._needs_username(value, info)
+        elif info.data.get("username") and info.data.get("password", ...) is None:
+            raise ValueError("username without a password; set password_file or password")
+        return value
+
+    @field_validator("insecure_skip_verify")
+    @classmethod
+    def _verified_or_not(cls, value: bool, info: ValidationInfo) -> bool:
+        if value:
+            exclusive(info, "ca_file")
+        return value
+
+    @cached_property
+    def credential(self) -> Credential | None:
+        """Who to ask as; None for nobody."""
+        secret = secret_of(self.password, self.password_file)
+        return PasswordCredential(self.username, secret) if self.username and secret else None
+
+
+class HarborSettings(Remote):
+    """One Harbor whose pushes are followed."""
+
+    name: Name = Field(
+        description="Our name for it: in metrics, on the page, in the path `/webhook/NAME`."
+    )
+    url: HarborUrl = Field(description="Its address: scheme, host and port.")
+    webhook: WebhookSettings | None = Field(
+        None, description="How its deliveries prove themselves; `serve` does not start without."
+    )
+    poll_every: Moment = Field(
+        timedelta(seconds=5), description="How often the list of its executions is read."
+    )
+    policies_every: Moment = Field(
+        timedelta(seconds=15), description="How often its policies and registries are read."
+    )
+    sweep_every: Seconds = Field(
+        timedelta(minutes=15),
+        description="How often all is compared without webhooks; may be as short as 10s.",
+    )
+    give_up_after: Moment = Field(
+        timedelta(minutes=4),
+        description="A task that has not changed for this long is one that Harbor gave up on.",
+    )
+    claim_wait: Duration = Field(
+        timedelta(seconds=60),
+        description="How long a push without a tag waits for an index or subject that claims it.",
+    )
+    recovered_after: Duration = Field(
+        timedelta(minutes=3),
+        description="An event whose webhook is this late counts as recovered without it.",
+    )
+    duplicate_within: Duration = Field(
+        timedelta(hours=1),
+        description="A delivery whose body equals one of this last while is a repeat.",
+    )
+
+
+class DestinationSettings(Remote):
+    """What Harbor cannot tell about one of its registry endpoints."""
+
+    name: Word = Field(
+        description='Harbor\'s name of the endpoint; `"*"` gives defaults for all others.'
+    )
+    url: RegistryUrl | None = Field(
+        None,
+        description="Where to look, and the only place that gets the credential: required with "
+        "one. Default: Harbor's endpoint URL.",
+    )
+    harbor: Name | None = Field(
+        None, description="Which Harbor's, where two use the same name; wins over an entry without."
+    )
+    pull_host: Host | None = Field(
+        None, description="The name that pods and manifests use. Default: the host of the URL."
+    )
+    docker_config: ReadableFile | None = Field(
+        None, description="A Docker config.json that holds the credential, instead of `username`."
+    )
+    token_realms: tuple[Host, ...] = Field(
+        (), description="Hosts outside the registry's domain that may issue its tokens."
+    )
+    level: Level = Field(
+        Level.MATCHED,
+        description="How deep it is looked at: `matched` (reference and digest answer and agree), "
+        "`readable` (every byte is there) or `pulled` (a node pulled it). "
+        "This version has `matched` only.",
+    )
+    platforms: tuple[Platform, ...] = Field(
+        (), description="Platforms of an index that have to be there, as linux/amd64. Default: all."
+    )
+    deadline: Moment = Field(
+        timedelta(minutes=10),
+        description="How long after it is expected an image that is not verified is overdue.",
+    )
+    grace: Duration = Field(
+        timedelta(seconds=30),
+        description="How long after Harbor's success an absent image may still appear.",
+    )
+    stale_after: Moment = Field(
+        timedelta(days=7), description="Evidence older than this no longer verifies anything."
+    )
+    blob_proof_for: Duration = Field(
+        timedelta(days=1), description="How long a blob that was read there is not read again."
+    )
+    retry_first: Moment = Field(
+        timedelta(seconds=1),
+        description="How soon to ask again what could not be asked; doubled each time.",
+    )
+    retry_longest: Moment = Field(
+        timedelta(minutes=1), description="What that wait is doubled up to."
+    )
+    recheck_per_minute: int = Field(
+        60, ge=0, le=60_000, description="How many verified images are looked at again each minute."
+    )
+    concurrency: int = Field(8, ge=1, le=256, description="How many requests it gets at a time.")
+    cluster: Name | None = Field(
+        None, description="The cluster that pulls from it: a name in `clusters`."
+    )
+    pause_until: Instant | None = Field(
+        None, description="Maintenance until this time: observed, neither overdue nor missed."
+    )
+
+    @field_validator("url", "pull_host", "username", "password", "password_file", "docker_config")
+    @classmethod
+    def _own(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse for "*" what is one registry's own, and a credential that has no place to go."""
+        if value is None:
+            return value
+        if info.data.get("name") == DEFAULTS:
+            raise ValueError('belongs to one destination, not to "*"; move it to entries by name')
+        if info.field_name in {"username", "docker_config"} and info.data.get("url", ...) is None:
+            raise ValueError(
+                "a credential without url; set url beside it, the only place it is sent to"
+            )
+        return value
+
+    @field_validator("docker_config")
+    @classmethod
+    def _one_credential(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None:
+            exclusive(info, "username")
+        return value
+
+    @field_validator("level")
+    @classmethod
+    def _available(cls, level: Level) -> Level:
+        if level not in AVAILABLE_LEVELS:
+            raise ValueError(f"{level} is not available in this version; use matched")
+        return level
+
+    @field_validator("retry_longest")
+    @classmethod
+    def _not_shorter(cls, longest: timedelta, info: ValidationInfo) -> timedelta:
+        if longest < info.data.get("retry_first", longest):
+            raise ValueError("shorter than retry_first; make it at least as long")
+        return longest
+
+    @cached_property
+    def credential(self) -> Credential | None:
+        """Who to ask as, at `url` and nowhere else; None for nobody."""
+        if self.docker_config is not None and self.url is not None:
+            return DockerConfigCredential(self.docker_config, urlsplit(self.url).netloc)
+        secret = secret_of(self.password, self.password_file)
+        return PasswordCredential(self.username, secret) if self.username and secret else None
