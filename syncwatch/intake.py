@@ -22,6 +22,7 @@ from syncwatch.store.deliveries import Inbox, NewDelivery
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from syncwatch.model import Millis
     from syncwatch.runtime import Clock, Signals
 
 BODY_LIMIT = 1024 * 1024
@@ -37,7 +38,7 @@ class Intake:
     """The webhook endpoint.
 
     `accepted` gives for each harbor the Authorization values that are right (None: anybody may
-    send). `observe(harbor, event, outcome)` is told once a request.
+    send), `same_for` how long an equal body counts as a repeat. `observe(harbor, event, outcome)` is told once a request.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Intake:
         *,
         inbox: Inbox,
         accepted: Mapping[str, Callable[[], Sequence[str] | None]],
+        same_for: Mapping[str, Millis],
         clock: Clock,
         signals: Signals,
         observe: Callable[[str, str, str], None],
     ) -> None:
         self._inbox = inbox
         self._accepted = accepted
+        self._same_for = same_for
         self._clock = clock
         self._signals = signals
         self._observe = observe
@@ -93,7 +96,7 @@ class Intake:
             harbor=harbor,
             received_at=self._clock.now(),
             sameness=f"id:{identity}" if identity else f"body:{hashlib.sha256(body).hexdigest()}",
-            lasting=identity is not None,
+            same_for=None if identity else self._same_for[harbor],
             event=event,
             body=body,
         )

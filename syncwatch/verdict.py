@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syncwatch.model import (
-    MINUTE,
     SECOND,
     Happening,
     Held,
@@ -106,6 +105,8 @@ class Facts:
     grace: Millis
     give_up_after: Millis
     stale_after: Millis
+    retry_first: Millis
+    retry_longest: Millis
 
 
 def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> Verdict:
@@ -143,7 +144,7 @@ def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict
 
 def _unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
     """We learnt nothing: what was verified stays so until its evidence is too old."""
-    due = now + min(SECOND << min(owed.attempts, 6), MINUTE)
+    due = now + min(facts.retry_first << min(owed.attempts, 16), facts.retry_longest)
     if now < owed.deadline_at < due:
         due = owed.deadline_at
     told = f": {detail}" if detail else ""

@@ -187,8 +187,16 @@ def _moment(told: Told) -> Millis:
 
 
 def for_destination(settings: Settings, destination: Destination) -> DestinationSettings:
-    """The settings of a destination: by its present name, else by the one it had before."""
-    return settings.destination(destination.harbor, destination.name, destination.first_name)
+    """The settings of a destination: by its present name, else by the one it had before.
+
+    A registry endpoint that was only renamed keeps what the configuration said of it.
+    """
+    named = {
+        entry.name for entry in settings.destinations if entry.harbor in (None, destination.harbor)
+    }
+    renamed = destination.name not in named and destination.first_name in named
+    name = destination.first_name if renamed else destination.name
+    return settings.destination(destination.harbor, name)
 
 
 class _Names:

@@ -104,6 +104,7 @@ class Planner:
         for policy_id, kind in looked.policy_changes:
             self._policy_changed(self._harbor.name, policy_id, kind)
         self._publish(looked.changes)
+        self._signals.wake("destinations")
         return await self._row()
 
     async def _row(self) -> HarborRow:

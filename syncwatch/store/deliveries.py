@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select, update
 
 from syncwatch.errors import StoreError
-from syncwatch.model import HOUR, Millis
+from syncwatch.model import Millis
 from syncwatch.store.schema import deliveries, harbors
 
 if TYPE_CHECKING:
@@ -32,13 +32,16 @@ GROUP = 256
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A webhook body as it came. `event` is Harbor's type; `lasting` says whether `sameness` is an
-    id that Harbor gave (a repeat for ever) or a hash (a repeat within the hour)."""
+    """A webhook body as it came.
+
+    `event` is Harbor's type; `sameness` an id that Harbor gave, or a hash of the body. An equal
+    one within `same_for` is a repeat; None is for ever.
+    """
 
     harbor: str
     received_at: Millis
     sameness: str
-    lasting: bool
+    same_for: Millis | None
     event: str
     body: bytes
 
@@ -107,7 +110,9 @@ def add(connection: Connection, rows: Sequence[NewDelivery]) -> list[bool]:
     for row in rows:
         key = (row.harbor, row.sameness)
         before = seen.get(key)
-        repeat = before is not None and (row.lasting or row.received_at - before <= HOUR)
+        repeat = before is not None and (
+            row.same_for is None or row.received_at - before <= row.same_for
+        )
         fresh.append(not repeat)
         if not repeat:
             seen[key] = row.received_at

@@ -94,7 +94,7 @@ def open_generation(connection: Connection, opening: Opening, now: Millis) -> li
         return _overtaken(connection, subject, known, opening, now)
     if newest is not None and newest.digest == opening.digest and not _set_anew(newest):
         return _complete(connection, newest, opening)
-    told = _supersede(connection, newest, now) if newest is not None else []
+    told = _supersede(connection, newest, opening, now) if newest is not None else []
     row = _insert(connection, subject, opening, now)
     connection.execute(
         update(subjects)
@@ -188,7 +188,16 @@ def _overtaken(
     if in_force is not None and in_force.digest == opening.digest:
         return _complete(connection, in_force, opening)
     row = _insert(connection, subject, replace(opening, due_at=None), now)
-    ended = close(connection, row.id, Reason.SUPERSEDED, _SUPERSEDED, now)
+    # Nobody could have been told of it in time, so it is excused whatever its subject's age.
+    ended = close(
+        connection,
+        row.id,
+        Reason.SUPERSEDED,
+        _SUPERSEDED,
+        now,
+        keep_behind=True,
+        superseded_at=row.expected_at,
+    )
     return [_change(connection, row, None), *([ended] if ended else [])]
 
 
@@ -202,8 +211,18 @@ def _behind(connection: Connection, subject_id: int, opening: Opening) -> Millis
     return min(before, opening.expected_at) if before is not None else opening.expected_at
 
 
-def _supersede(connection: Connection, newest: Row[Any], now: Millis) -> list[Change]:
-    told = close(connection, newest.id, Reason.SUPERSEDED, _SUPERSEDED, now, keep_behind=True)
+def _supersede(
+    connection: Connection, newest: Row[Any], opening: Opening, now: Millis
+) -> list[Change]:
+    told = close(
+        connection,
+        newest.id,
+        Reason.SUPERSEDED,
+        _SUPERSEDED,
+        now,
+        keep_behind=True,
+        superseded_at=opening.expected_at,
+    )
     return [told] if told else []
 
 
@@ -328,8 +347,12 @@ def close(
     now: Millis,
     *,
     keep_behind: bool = False,
+    superseded_at: Millis | None = None,
 ) -> Change | None:
-    """End an expectation that is no longer one; None when it had ended before."""
+    """End an expectation that is no longer one; None when it had ended before.
+
+    `superseded_at` is when the newer generation was expected, whenever we heard of it.
+    """
     row = connection.execute(
         select(expectations).where(expectations.c.id == expectation_id).with_for_update()
     ).one_or_none()
@@ -345,17 +368,17 @@ def close(
         "closed_at": now,
     }
     if row.settled is None and row.origin in SETTLING_ORIGINS:
-        missed = reason is Reason.SUPERSEDED and _behind_too_long(connection, row, now)
+        missed = superseded_at is not None and _behind_too_long(connection, row, superseded_at)
         values["settled"] = Result.MISSED if missed else Result.EXCUSED
     return _move(connection, row, values, now, keep_behind=keep_behind)
 
 
-def _behind_too_long(connection: Connection, row: Row[Any], now: Millis) -> bool:
+def _behind_too_long(connection: Connection, row: Row[Any], at: Millis) -> bool:
     """Superseded while its subject was behind for longer than the deadline counts as missed."""
     since = connection.execute(
         select(subjects.c.behind_since).where(subjects.c.id == row.subject_id)
     ).scalar()
-    return since is not None and now - since > row.deadline_at - row.expected_at
+    return since is not None and at - since > row.deadline_at - row.expected_at
 
 
 def close_where(

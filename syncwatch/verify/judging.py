@@ -50,6 +50,8 @@ class Terms:
     grace: Millis
     give_up_after: Millis
     stale_after: Millis
+    retry_first: Millis
+    retry_longest: Millis
     paused: bool
 
 
@@ -186,6 +188,8 @@ def _facts(
         grace=terms.grace,
         give_up_after=terms.give_up_after,
         stale_after=terms.stale_after,
+        retry_first=terms.retry_first,
+        retry_longest=terms.retry_longest,
     )
 
 

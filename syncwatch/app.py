@@ -1,0 +1,183 @@
+"""Builds the daemon, starts it, stops it. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from syncwatch import __version__
+from syncwatch.errors import ConfigError
+from syncwatch.intake import Intake
+from syncwatch.model import Finding, Severity
+from syncwatch.report.api import Api, health_routes
+from syncwatch.report.metrics import Metrics
+from syncwatch.runtime import Clock, Pulse, Signals, log
+from syncwatch.stages import Stages, millis
+from syncwatch.store import findings
+from syncwatch.store.database import Database
+from syncwatch.store.deliveries import Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from syncwatch.config import Settings
+    from syncwatch.model import Millis
+    from syncwatch.report.gauges import Surroundings
+
+SHUTDOWN_SECONDS = 10.0
+"""How long open requests may take to end at a stop; Kubernetes gives thirty."""
+
+
+class Daemon:
+    """syncwatch, running: `async with Daemon(settings).running() as daemon`.
+
+    `load` reads the configuration again for a reload; without it there is none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        load: Callable[[], Settings] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._clock = clock or Clock()
+        self._signals = Signals()
+        self._pulse = Pulse(self._clock)
+        self._metrics = Metrics(self._clock, [one.name for one in settings.harbors])
+        self._database = Database(settings.store_url())
+        self._accepted: dict[str, Callable[[], Sequence[str] | None]] = {}
+        self._same_for: dict[str, Millis] = {}
+        self._stages: Stages | None = None
+        self.webhook_url = ""
+        self.url = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self):  # type: ignore[no-untyped-def]
+        """The daemon, listening and working, until the block ends."""
+        await self._database.open()
+        runners: list[web.AppRunner] = []
+        try:
+            await self._start_stages()
+            self.webhook_url = await self._listen(runners, self._webhooks(), "webhook_listen")
+            self.url = await self._listen(runners, self._reports(), "listen")
+            log.info("listening", version=__version__, webhooks=self.webhook_url, reports=self.url)
+            yield self
+        finally:
+            for runner in runners:
+                await runner.cleanup()
+            if self._stages:
+                await self._stages.stop()
+            await self._database.close()
+
+    async def reload(self) -> bool:
+        """Read the configuration again; a broken file changes nothing and is a finding."""
+        if self._load is None:
+            return False
+        try:
+            settings = await asyncio.to_thread(self._load)
+        except ConfigError as error:
+            log.error("configuration_not_reloaded", problems=error.problems)
+            await self._find_broken(error)
+            return False
+        if (settings.store, settings.listen, settings.webhook_listen) != (
+            self._settings.store,
+            self._settings.listen,
+            self._settings.webhook_listen,
+        ):
+            log.warning("restart_needed", settings="store, listen, webhook_listen")
+        if self._stages:
+            await self._stages.stop()
+        self._settings = settings
+        await self._start_stages()
+        await self._drop_broken()
+        log.info("configuration_reloaded")
+        return True
+
+    async def _start_stages(self) -> None:
+        self._accepted.clear()
+        for harbor in self._settings.harbors:
+            secret = harbor.webhook.secret if harbor.webhook else None
+            self._accepted[harbor.name] = secret.values if secret else _anybody
+            self._same_for[harbor.name] = millis(harbor.duplicate_within)
+        self._stages = Stages(
+            settings=self._settings,
+            database=self._database,
+            clock=self._clock,
+            signals=self._signals,
+            pulse=self._pulse,
+            metrics=self._metrics,
+        )
+        await self._stages.start()
+
+    def _surroundings(self) -> Surroundings:
+        if self._stages is None:
+            raise RuntimeError("no stages are running")
+        return self._stages.surroundings()
+
+    def _webhooks(self) -> web.Application:
+        intake = Intake(
+            inbox=Inbox(self._database),
+            accepted=self._accepted,
+            same_for=self._same_for,
+            clock=self._clock,
+            signals=self._signals,
+            observe=self._metrics.webhook,
+        )
+        app = web.Application()
+        app.add_routes([*intake.routes(), *health_routes(self._pulse, self._database)])
+        return app
+
+    def _reports(self) -> web.Application:
+        token = self._settings.api_token
+        api = Api(
+            database=self._database,
+            metrics=self._metrics,
+            clock=self._clock,
+            surroundings=self._surroundings,
+            token=token.values if token else None,
+        )
+        app = web.Application()
+        app.add_routes([*api.routes(), *health_routes(self._pulse, self._database)])
+        return app
+
+    async def _listen(
+        self, runners: list[web.AppRunner], app: web.Application, setting: str
+    ) -> str:
+        address = getattr(self._settings, setting)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        runners.append(runner)
+        site = web.TCPSite(runner, address.host, address.port)
+        try:
+            await site.start()
+        except OSError as error:
+            words = f"{setting}: cannot listen on {address}: {error.strerror}"
+            raise ConfigError([words]) from None
+        port = runner.addresses[0][1]
+        host = "127.0.0.1" if address.host in ("0.0.0.0", "::", "") else address.host  # noqa: S104
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def _find_broken(self, error: ConfigError) -> None:
+        finding = Finding(
+            "config_invalid",
+            Severity.ERROR,
+            "configuration",
+            f"The configuration was not reloaded: {error.problems[0]}",
+            "Correct it and send SIGHUP again; `syncwatch config check` names every problem.",
+        )
+        name, now = self._settings.harbors[0].name, self._clock.now()
+        await self._database.write(lambda c: findings.replace(c, name, "reload", [finding], now))
+
+    async def _drop_broken(self) -> None:
+        name = self._settings.harbors[0].name
+        await self._database.write(lambda c: findings.drop(c, name, "reload"))
+
+
+def _anybody() -> None:
+    return None

@@ -1,0 +1,72 @@
+"""The commands' side of the API: where the daemon is, and one question to it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from syncwatch.errors import MalformedError, OutboundError, SyncwatchError
+from syncwatch.outbound import Outbound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_URL = "http://127.0.0.1:8081"
+BODY = 64 * 1024 * 1024
+
+
+async def ask(
+    path: str, *, url: str = "", config: Path | None = None, token_file: Path | None = None
+) -> dict[str, Any]:
+    """The daemon's JSON answer. Raises SyncwatchError when it cannot be had."""
+    base = _base(url, config)
+    headers = {"Accept": "application/json"}
+    if token := _token(token_file):
+        headers["Authorization"] = f"Bearer {token}"
+    outbound = Outbound(timeout=30.0)
+    try:
+        answer = await outbound.ask("GET", base + path, headers=headers, body_limit=BODY)
+    except OutboundError as error:
+        raise SyncwatchError(
+            f"no syncwatch answers: {error.message}",
+            cure="is it running? name it with --url or SYNCWATCH_URL",
+        ) from None
+    finally:
+        await outbound.close()
+    return _read(answer.status, answer.body, base)
+
+
+def _base(url: str, config: Path | None) -> str:
+    if url:
+        return url.rstrip("/")
+    if config is None:
+        return DEFAULT_URL
+    from syncwatch.config import load  # noqa: PLC0415 - only where a file is given
+
+    address = load(config).listen
+    host = "127.0.0.1" if address.host in ("0.0.0.0", "::") else address.host  # noqa: S104
+    return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+
+
+def _token(token_file: Path | None) -> str:
+    if token_file is None:
+        return os.environ.get("SYNCWATCH_TOKEN", "")
+    try:
+        return token_file.read_text().strip()
+    except OSError as error:
+        raise SyncwatchError(f"{token_file} cannot be read: {error.strerror}") from None
+
+
+def _read(status: int, body: bytes, base: str) -> dict[str, Any]:
+    try:
+        told = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise MalformedError(f"{base} answers, but it is not syncwatch")
+    if status != 200:
+        words = told.get("error", {}).get("message", f"status {status}")
+        raise SyncwatchError(f"{base} says: {words}")
+    return told

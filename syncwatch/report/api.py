@@ -1,0 +1,295 @@
+"""The HTTP side of reports: /metrics, health, and /api/v1, read from the store."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from syncwatch import __version__
+from syncwatch.errors import StoreError
+from syncwatch.model import MINUTE, OPEN_STATES, SECOND, State
+from syncwatch.report import words
+from syncwatch.store import observations, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from syncwatch.report.gauges import Surroundings
+    from syncwatch.report.metrics import Metrics
+    from syncwatch.runtime import Clock, Pulse
+    from syncwatch.store.database import Database
+    from syncwatch.store.reading import Snapshot
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LIMIT = 100
+LIMIT_MAX = 1000
+DEAD_AFTER = 5 * MINUTE
+"""A loop that has not come round for so long is dead; the longest turn is bounded well below."""
+
+
+def health_routes(pulse: Pulse, database: Database) -> list[web.RouteDef]:
+    """`/healthz`: the loops live. `/readyz`: the store answers and Harbor was seen once."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        dead = pulse.dead(DEAD_AFTER)
+        return web.json_response({"dead": dead}, status=503 if dead else 200)
+
+    async def readyz(_request: web.Request) -> web.Response:
+        try:
+            snapshot = await database.read(reading.snapshot)
+        except StoreError as error:
+            return _error(503, "store_unavailable", str(error))
+        unseen = [one.name for one in snapshot.harbors if one.last_look_at is None]
+        if unseen or not snapshot.harbors:
+            return _error(503, "not_ready", f"Harbor {', '.join(unseen)} has not been seen yet.")
+        return web.json_response({"ready": True})
+
+    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
+class Api:
+    """Answers questions about what is known. `token` gives the values that are accepted."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        metrics: Metrics,
+        clock: Clock,
+        surroundings: Callable[[], Surroundings],
+        token: Callable[[], Sequence[str]] | None,
+    ) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._clock = clock
+        self._surroundings = surroundings
+        self._token = token
+        self._expose = make_aiohttp_handler(metrics.registry)
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of the report's port but health."""
+        return [
+            web.get("/metrics", self.metrics),
+            web.get("/api/v1/status", self._guarded(self.status)),
+            web.get("/api/v1/expectations", self._guarded(self.expectations)),
+            web.get("/api/v1/expectations/{id}", self._guarded(self.expectation)),
+            web.get("/api/v1/findings", self._guarded(self.findings)),
+        ]
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """The exposition. While the store is away the last picture stays, its ages growing."""
+        try:
+            snapshot = await self._database.read(reading.snapshot)
+            self._metrics.show(snapshot, self._surroundings)
+        except StoreError:
+            pass
+        return await self._expose(request)
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """What is watched, and how it is doing, in one answer."""
+        snapshot, runs = await self._database.read(
+            lambda c: (reading.snapshot(c), reading.last_executions(c))
+        )
+        return _json(_status(snapshot, runs, self._surroundings(), self._clock.now()))
+
+    async def expectations(self, request: web.Request) -> web.Response:
+        """A page of expectations, newest first."""
+        query = request.query
+        try:
+            limit, before = _limit(query.get("limit")), _cursor(query.get("cursor"))
+            wanted = _filters(query)
+        except ValueError as error:
+            return _error(400, "bad_request", str(error))
+        rows = await self._database.read(
+            lambda c: reading.list_expectations(c, wanted, limit + 1, before)
+        )
+        more = len(rows) > limit
+        return _json(
+            {
+                "items": [words.expectation(row) for row in rows[:limit]],
+                "next": _as_cursor(rows[limit - 1].id) if more else None,
+            }
+        )
+
+    async def expectation(self, request: web.Request) -> web.Response:
+        """One expectation with its timeline and the looks that are kept."""
+        wanted = request.match_info["id"]
+        found = await self._database.read(lambda c: _one(c, wanted)) if wanted.isdigit() else None
+        if found is None:
+            return _error(404, "not_found", f"There is no expectation {wanted[:64]}.")
+        return _json(found)
+
+    async def findings(self, _request: web.Request) -> web.Response:
+        """All findings."""
+        rows = await self._database.read(reading.list_findings)
+        return _json({"items": [words.finding(row) for row in rows], "next": None})
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if self._token is not None and not _has_token(request, self._token()):
+                return _error(401, "unauthorized", "Send Authorization: Bearer with the token.")
+            try:
+                return await handler(request)
+            except StoreError as error:
+                return _error(503, "store_unavailable", str(error))
+
+        return guarded
+
+
+def _has_token(request: web.Request, accepted: Sequence[str]) -> bool:
+    kind, _, given = request.headers.get("Authorization", "").partition(" ")
+    told = given.strip().encode("utf-8", "surrogateescape")
+    matches = [hmac.compare_digest(told, value.encode()) for value in accepted if value]
+    return kind.lower() == "bearer" and any(matches)
+
+
+def _one(connection: Connection, wanted: str) -> dict[str, Any] | None:
+    if len(wanted) > 18:
+        return None
+    row = reading.one_expectation(connection, int(wanted))
+    if row is None:
+        return None
+    told = words.expectation(row)
+    told["timeline"] = words.timeline(row, reading.timeline(connection, row.id))
+    seen = observations.latest(connection, row.destination_id, row.repository, row.reference)
+    told["observations"] = [words.observation(one) for one in seen]
+    return told
+
+
+def _status(
+    snapshot: Snapshot,
+    runs: dict[tuple[str, int], Row[Any]],
+    around: Surroundings,
+    now: int,
+) -> dict[str, Any]:
+    states = dict.fromkeys(map(str, State), 0)
+    for one in snapshot.counts:
+        states[one.state] = states.get(one.state, 0) + one.n
+    return {
+        "version": __version__,
+        "harbors": [
+            {
+                "name": one.name,
+                "up": one.up and one.feed_ok,
+                "version": one.version or None,
+                "last_webhook_at": words.rfc3339(one.last_webhook_at),
+                "last_sweep_at": None,
+            }
+            for one in snapshot.harbors
+        ],
+        "destinations": _destinations(snapshot, around, now),
+        "policies": _policies(snapshot, runs),
+        "states": states,
+    }
+
+
+def _destinations(snapshot: Snapshot, around: Surroundings, now: int) -> list[dict[str, Any]]:
+    told = []
+    for one in snapshot.destinations:
+        if one.gone_at is not None:
+            continue
+        counted = [count for count in snapshot.counts if count.destination_id == one.id]
+        since = [at for (_, _, place), at in snapshot.behind.items() if place == one.id]
+        told.append(
+            {
+                "harbor": one.harbor,
+                "name": one.name,
+                "up": around.up.get(one.id),
+                "open": sum(count.n for count in counted if count.state in OPEN_STATES),
+                "overdue": sum(count.n for count in counted if count.overdue),
+                "oldest_open_seconds": max(0.0, (now - min(since)) / SECOND) if since else 0.0,
+            }
+        )
+    return told
+
+
+def _policies(snapshot: Snapshot, runs: dict[tuple[str, int], Row[Any]]) -> list[dict[str, Any]]:
+    """Each policy with its newest execution and Harbor's own words for it."""
+    names = {one.id: one.name for one in snapshot.destinations}
+    told = []
+    for one in snapshot.policies:
+        if one.gone_at is not None:
+            continue
+        run = runs.get((one.harbor, one.policy_id))
+        told.append(
+            {
+                "harbor": one.harbor,
+                "policy": one.name,
+                "policy_id": one.policy_id,
+                "destination": names.get(one.destination_id or 0),
+                "trigger": one.rules.trigger,
+                "enabled": one.rules.enabled,
+                "followed": one.rules.pushes,
+                "last_execution": _execution(run) if run is not None else None,
+            }
+        )
+    return told
+
+
+def _execution(run: Row[Any]) -> dict[str, Any]:
+    return {
+        "execution_id": run.execution_id,
+        "status": run.status,
+        "status_text": run.status_text,
+        "trigger": run.trigger,
+        "total": run.total,
+        "started_at": words.rfc3339(run.start_at),
+        "ended_at": words.rfc3339(run.end_at),
+    }
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT_MAX:
+        raise ValueError(f"limit is a number from 1 to {LIMIT_MAX}")
+    return int(text)
+
+
+def _as_cursor(expectation_id: int) -> str:
+    return base64.urlsafe_b64encode(f"id:{expectation_id}".encode()).decode().rstrip("=")
+
+
+def _cursor(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        plain = ""
+    number = plain.removeprefix("id:")
+    if not plain.startswith("id:") or not number.isdecimal() or len(number) > 18:
+        raise ValueError("cursor is not one that a list gave as next")
+    return int(number)
+
+
+def _filters(query: Any) -> reading.Filters:
+    state, overdue = query.get("state"), query.get("overdue")
+    if state is not None and state not in tuple(State):
+        raise ValueError(f"state is one of {', '.join(State)}")
+    truth = {"1": True, "true": True, "0": False, "false": False}
+    if overdue is not None and overdue.lower() not in truth:
+        raise ValueError("overdue is true or false")
+    plain = ("harbor", "policy", "destination", "repository", "reference", "reason")
+    return reading.Filters(
+        **{name: query.get(name) for name in plain},
+        state=state,
+        overdue=truth[overdue.lower()] if overdue is not None else None,
+        all=query.get("all", "").lower() in ("1", "true"),
+    )
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)

@@ -1,0 +1,291 @@
+"""What is counted as it happens, and the exposition of all metrics.
+
+Comes in: `Change`s after they are durable, and single happenings of the stages. Counters and
+histograms of a policy are kept by ids and named only when scraped, so a renamed policy goes on
+under its new name. They exist from 0 for every policy that Harbor has, and go an hour after it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+from syncwatch import __version__
+from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
+from syncwatch.model import HOUR, Operation, Result, Status
+from syncwatch.report.families import (
+    BY_NAME,
+    LAG_BUCKETS,
+    POLICY_CHANGES,
+    REQUEST_BUCKETS,
+    Family,
+)
+from syncwatch.report.gauges import gauges
+from syncwatch.runtime import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from prometheus_client.core import Metric
+
+    from syncwatch.model import Change
+    from syncwatch.report.gauges import Surroundings
+    from syncwatch.runtime import Clock
+    from syncwatch.store.policies import Destination, Policy
+    from syncwatch.store.reading import Snapshot
+
+
+# A second series for each counter, which Prometheus 2 stores and nobody reads.
+disable_created_metrics()
+
+
+class Buckets:
+    """A histogram's counts, cumulative only when exposed."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def exposed(self) -> tuple[list[tuple[str, float]], float]:
+        """(upper bound, cumulative count) pairs, and the sum."""
+        total, pairs = 0, []
+        for bound, count in zip((*map(_bound, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            pairs.append((bound, float(total)))
+        return pairs, self._sum
+
+
+def _bound(value: float) -> str:
+    return str(float(value))
+
+
+class Metrics:
+    """All metrics of one daemon, on a registry of its own."""
+
+    def __init__(self, clock: Clock, harbors: Sequence[str]) -> None:
+        self._clock = clock
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._snapshot: Snapshot | None = None
+        self._surroundings: Callable[[], Surroundings] | None = None
+        self._counted: dict[str, dict[tuple[object, ...], float]] = defaultdict(dict)
+        self._lag: dict[tuple[str, int, int], Buckets] = {}
+        self._milestones: dict[tuple[str, int, str], Buckets] = {}
+        self._webhooks = self._counter("syncwatch_webhooks_total")
+        self._policy_changes = self._counter("syncwatch_policy_changes_total")
+        self._harbor_requests = self._histogram("syncwatch_harbor_request_duration_seconds")
+        self._registry_requests = self._histogram("syncwatch_registry_request_duration_seconds")
+        for harbor in harbors:
+            for change in POLICY_CHANGES:
+                self._policy_changes.labels(harbor, change)
+            for event in (PUSH, DELETE, REPLICATION):
+                self._webhooks.labels(harbor, event, "accepted")
+        self.registry.register(self)
+
+    def _counter(self, name: str) -> Counter:
+        family = BY_NAME[name]
+        return Counter(
+            name.removesuffix("_total"), family.help, family.labels, registry=self.registry
+        )
+
+    def _histogram(self, name: str) -> Histogram:
+        family = BY_NAME[name]
+        return Histogram(
+            name, family.help, family.labels, buckets=REQUEST_BUCKETS, registry=self.registry
+        )
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        """Log and count what changed, once it is durable."""
+        for change in changes:
+            if change.moved:
+                _log(change)
+            self._count(change)
+
+    def _count(self, change: Change) -> None:
+        pair = (change.harbor, change.policy_id, change.destination_id)
+        if change.settled is not None:
+            self._add(
+                "syncwatch_expectations_settled_total", pair, change.operation, change.settled
+            )
+        if change.false_success:
+            self._add("syncwatch_false_success_total", pair)
+        if change.lost:
+            self._add("syncwatch_lost_total", pair)
+        if change.lag is not None:
+            self._lag.setdefault(pair, Buckets(LAG_BUCKETS)).observe(change.lag)
+        for milestone, seconds in change.milestones:
+            key = (change.harbor, change.destination_id, milestone)
+            self._milestones.setdefault(key, Buckets(LAG_BUCKETS)).observe(seconds)
+
+    def _add(self, name: str, pair: tuple[str, int, int], *labels: str) -> None:
+        key = (*pair, *labels)
+        self._counted[name][key] = self._counted[name].get(key, 0.0) + 1
+
+    def webhook(self, harbor: str, event: str, outcome: str) -> None:
+        """One request to the webhook endpoint."""
+        self._webhooks.labels(harbor, event, outcome).inc()
+
+    def policy_changed(self, harbor: str, policy_id: int, change: str) -> None:
+        """A policy changed at Harbor."""
+        self._policy_changes.labels(harbor, change).inc()
+        log.info("policy_changed", harbor=harbor, policy_id=policy_id, change=change)
+
+    def execution_ended(self, harbor: str, policy_id: int, status: str) -> None:
+        """An execution is final."""
+        key = (harbor, policy_id, status)
+        counted = self._counted["syncwatch_executions_total"]
+        counted[key] = counted.get(key, 0.0) + 1
+
+    def harbor_asked(self, harbor: str) -> Callable[[str, float], None]:
+        """What `Outbound` tells of each request to a Harbor."""
+        return lambda code, seconds: self._harbor_requests.labels(harbor, code).observe(seconds)
+
+    def registry_asked(self, harbor: str, destination: str) -> Callable[[str, float], None]:
+        """What `Outbound` tells of each request to a destination."""
+        histogram = self._registry_requests
+        return lambda code, seconds: histogram.labels(harbor, destination, code).observe(seconds)
+
+    def show(self, snapshot: Snapshot, surroundings: Callable[[], Surroundings]) -> None:
+        """What gauges are made of until the next snapshot; ages go on growing meanwhile."""
+        self._snapshot, self._surroundings = snapshot, surroundings
+
+    def collect(self) -> Iterator[Metric]:
+        """The families that are not prometheus_client's own; called at each scrape."""
+        if self._snapshot is None or self._surroundings is None:
+            return
+        now = self._clock.now()
+        yield from gauges(self._snapshot, self._surroundings(), now, __version__)
+        live = _live(self._snapshot, now)
+        yield from self._counters(live)
+        yield from self._histograms(live)
+
+    def _counters(self, live: _Live) -> Iterator[Metric]:
+        settled = _family(BY_NAME["syncwatch_expectations_settled_total"])
+        counted = self._counted["syncwatch_expectations_settled_total"]
+        outcomes = [(op, result) for op in Operation for result in Result]
+        for pair, labels in live.pairs(counted, self._lag):
+            for operation, result in outcomes:
+                value = counted.get((*pair, operation, result), 0.0)
+                settled.add_metric([*labels, operation, result], value)
+        yield settled
+        for name in ("syncwatch_false_success_total", "syncwatch_lost_total"):
+            family = _family(BY_NAME[name])
+            for pair, labels in live.pairs(counted, self._counted[name]):
+                family.add_metric(labels, self._counted[name].get(pair, 0.0))
+            yield family
+        yield self._executions(live)
+
+    def _executions(self, live: _Live) -> Metric:
+        family = _family(BY_NAME["syncwatch_executions_total"])
+        counted = self._counted["syncwatch_executions_total"]
+        for policy, labels in live.policies:
+            for status in (Status.SUCCEED, Status.FAILED, Status.STOPPED):
+                value = counted.get((policy.harbor, policy.policy_id, status), 0.0)
+                family.add_metric([*labels, status], value)
+        return family
+
+    def _histograms(self, live: _Live) -> Iterator[Metric]:
+        lag = BY_NAME["syncwatch_lag_seconds"]
+        family = HistogramMetricFamily(lag.name, lag.help, labels=lag.labels)
+        for pair, labels in live.pairs(self._lag):
+            buckets, total = self._lag.get(pair, Buckets(LAG_BUCKETS)).exposed()
+            family.add_metric(labels, buckets=buckets, sum_value=total)
+        yield family
+        told = BY_NAME["syncwatch_milestone_seconds"]
+        family = HistogramMetricFamily(told.name, told.help, labels=told.labels)
+        for (harbor, destination_id, milestone), kept in self._milestones.items():
+            destination = live.destinations.get(destination_id)
+            if destination is not None:
+                buckets, total = kept.exposed()
+                family.add_metric(
+                    [harbor, destination.name, milestone], buckets=buckets, sum_value=total
+                )
+        yield family
+
+
+class _Live:
+    """Policies and destinations whose counters are still exposed, with their present names."""
+
+    def __init__(self, policies: Sequence[Policy], destinations: dict[int, Destination]) -> None:
+        self.destinations = destinations
+        self._by_id = {(one.harbor, one.policy_id): one for one in policies}
+        self.policies = [
+            (one, [one.harbor, one.name, self._destination_name(one)])
+            for one in policies
+            if one.rules.pushes
+        ]
+
+    def _destination_name(self, policy: Policy) -> str:
+        destination = self.destinations.get(policy.destination_id or 0)
+        return destination.name if destination else ""
+
+    def pairs(
+        self, *counted: Iterable[tuple[object, ...]]
+    ) -> list[tuple[tuple[str, int, int], list[str]]]:
+        """(harbor, policy id, destination id) with labels: present pairs, and those counted.
+
+        Two rows of one destination (its URL was changed and changed back) share their labels;
+        only the newest is exposed.
+        """
+        present = [
+            (one.harbor, one.policy_id, one.destination_id or 0)
+            for one, _ in self.policies
+            if one.destination_id in self.destinations
+        ]
+        past = {key[:3] for keys in counted for key in keys}
+        found: dict[tuple[str, ...], tuple[str, int, int]] = {}
+        gone = sorted(past - set(present), key=str)
+        for harbor, policy_id, destination_id in [*present, *gone]:
+            policy = self._by_id.get((str(harbor), int(policy_id)))  # type: ignore[call-overload]
+            destination = self.destinations.get(int(destination_id))  # type: ignore[call-overload]
+            if policy is not None and destination is not None:
+                labels = (str(harbor), policy.name, destination.name)
+                found.setdefault(labels, (str(harbor), policy.policy_id, destination.id))
+        return [(pair, list(labels)) for labels, pair in found.items()]
+
+
+def _live(snapshot: Snapshot, now: int) -> _Live:
+    def kept(gone_at: int | None) -> bool:
+        return gone_at is None or now - gone_at < HOUR
+
+    return _Live(
+        [one for one in snapshot.policies if kept(one.gone_at)],
+        {one.id: one for one in snapshot.destinations if kept(one.gone_at)},
+    )
+
+
+def _family(family: Family) -> CounterMetricFamily:
+    return CounterMetricFamily(
+        family.name.removesuffix("_total"), family.help, labels=family.labels
+    )
+
+
+def _log(change: Change) -> None:
+    log.info(
+        "expectation_" + ("opened" if change.before is None else change.state),
+        id=change.id,
+        harbor=change.harbor,
+        policy_id=change.policy_id,
+        repository=change.source_repository,
+        reference=change.reference,
+        digest=change.digest,
+        before=change.before,
+        state=change.state,
+        reason=change.reason,
+        message=change.message,
+        lag_seconds=change.lag,
+    )

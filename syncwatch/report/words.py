@@ -1,0 +1,97 @@
+"""Pure: rows as the JSON of the contract. Times are RFC 3339 UTC with milliseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from syncwatch.model import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
+    from syncwatch.model import Millis, Observation
+
+BEFORE_REASON = (
+    "harbor",
+    "policy",
+    "policy_id",
+    "destination",
+    "source_repository",
+    "repository",
+    "reference",
+    "operation",
+    "origin",
+    "digest",
+    "state",
+)
+AFTER_REASON = ("message", "level", "required_level", "overdue")
+TIMES = (
+    "pushed_at",
+    "expected_at",
+    "deadline_at",
+    "notified_at",
+    "claimed_at",
+    "verified_at",
+    "pulled_at",
+    "observed_at",
+)
+
+
+def rfc3339(at: Millis | None) -> str | None:
+    """2026-11-23T14:12:01.000Z; None for none."""
+    if at is None:
+        return None
+    moment = datetime.fromtimestamp(at / SECOND, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def expectation(row: Row[Any]) -> dict[str, Any]:
+    """One expectation; `reason` is null when verified, `id` a string."""
+    told: dict[str, Any] = {"id": str(row.id)}
+    told |= {name: getattr(row, name) for name in BEFORE_REASON}
+    told["reason"] = row.reason or None
+    told |= {name: getattr(row, name) for name in AFTER_REASON}
+    told |= {name: rfc3339(getattr(row, name)) for name in TIMES}
+    told |= {"execution_id": row.execution_id, "task_id": row.task_id}
+    return told
+
+
+def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    """What happened, in order: moments that the row keeps, and its changes of state."""
+    told = [(one.at, one.what, one.detail) for one in changes]
+    milestones = (
+        ("pushed", row.pushed_at, "Harbor's own time of the tag"),
+        ("notified", row.notified_at, "the webhook came"),
+        ("claimed", row.claimed_at, f"Harbor's execution {row.execution_id} ended"),
+    )
+    told += [(at, what, detail) for what, at, detail in milestones if at is not None]
+    told.sort(key=lambda one: one[0])
+    return [{"at": rfc3339(at), "what": what, "detail": detail} for at, what, detail in told]
+
+
+def observation(seen: Observation) -> dict[str, Any]:
+    """One look, request by request; `reason` is why nothing was learnt, if so."""
+    return {
+        "at": rfc3339(seen.at),
+        "level": seen.level,
+        "reason": seen.problem,
+        "requests": [
+            {
+                "method": one.method,
+                "url": one.url,
+                "status": one.status,
+                "digest": one.digest,
+                "seconds": round(one.seconds, 4),
+            }
+            for one in seen.requests
+        ],
+    }
+
+
+def finding(row: Row[Any]) -> dict[str, Any]:
+    """One finding."""
+    names = ("finding", "severity", "harbor", "subject", "message", "cure")
+    return {name: getattr(row, name) for name in names} | {"since": rfc3339(row.since)}
