@@ -186,6 +186,7 @@ class _Look:
         answer = await self._ask("HEAD", reference)
         if answer.status == 200:
             return _Found(_named(answer), "", None)
+        # Once a 404 of this look was read and was a registry's own, the header is word enough.
         if answer.status == 404 and self._spoke_as_registry and is_of_registry(answer):
             return None
         if answer.status in {404, 405}:
