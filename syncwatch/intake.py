@@ -38,7 +38,8 @@ class Intake:
     """The webhook endpoint.
 
     `accepted` gives for each harbor the Authorization values that are right (None: anybody may
-    send), `same_for` how long an equal body counts as a repeat. `observe(harbor, event, outcome)` is told once a request.
+    send), `same_for` how long an equal body counts as a repeat. `observe(harbor, event, outcome)`
+    is told once a request.
     """
 
     def __init__(
