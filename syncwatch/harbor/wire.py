@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from syncwatch.errors import MalformedError
 from syncwatch.model import Millis, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -130,7 +133,11 @@ def read_delivery(body: bytes) -> Delivery:
     """
     payload = read_object(body)
     kind, identity = event_type(payload), cloud_event_id(payload)
-    readers = {PUSH: _push, DELETE: _deletion, REPLICATION: _replication}
+    readers: dict[str, Callable[[dict[str, Any], Millis], Push | Deletion | Replication]] = {
+        PUSH: _push,
+        DELETE: _deletion,
+        REPLICATION: _replication,
+    }
     if kind not in readers:
         return Delivery(kind, identity, None)
     try:
