@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+from datetime import datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 TIME = re.compile(r"\b(\d{4})-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
@@ -39,6 +41,8 @@ INSIDE = {
     "cve_allowlist": "allowlist",
     "credential": "",
 }
+# Ids that grow in the order of making, which is a rule of Harbor's where one event makes many.
+ORDERED = {"policy", "registry", "webhook", "execution", "task", "artifact", "tag", "accessory"}
 
 
 class DifferenceError(AssertionError):
@@ -69,6 +73,8 @@ class Comparison:
             )
         if list(known.values()).count(ours) > 1:
             raise DifferenceError(f"{where}: {kind} {ours} stands for more than {recorded}")
+        if kind in ORDERED and sorted(known.values()) != [known[one] for one in sorted(known)]:
+            raise DifferenceError(f"{where}: {kind} {recorded} was made in another order")
 
     def ours(self, kind: str, recorded: Any) -> Any:
         """Our id for a recorded one; unknown ones are meant as they are (999999)."""
@@ -103,6 +109,24 @@ class Comparison:
                 self._same_text(recorded, ours, where, kind, key)
             case _:
                 self._same_plain(recorded, ours, where, kind, key)
+
+    def same_order_in_time(self, recorded: Any, ours: Any, where: str) -> None:
+        """What happened a second or more before something else happened before it here too.
+
+        Only times in ms: whole seconds are too coarse for a lab that needs no second.
+        """
+        was, now = (
+            [one[0] for one in TIME.finditer(json.dumps(document, sort_keys=True))]
+            for document in (recorded, ours)
+        )
+        moments = [
+            (datetime.fromisoformat(one), datetime.fromisoformat(other))
+            for one, other in zip(was, now, strict=True)
+            if one[:4] != "0001" and "." in one and not one.endswith(".000Z")
+        ]
+        for (before, ours_before), (after, ours_after) in permutations(moments, 2):
+            if after - before >= timedelta(seconds=1) and ours_after < ours_before:
+                raise DifferenceError(f"{where}: {before} came before {after}, not so here")
 
     def _same_object(
         self, recorded: dict[str, Any], ours: dict[str, Any], where: str, kind: str

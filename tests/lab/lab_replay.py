@@ -99,6 +99,8 @@ class Scenario:
     """Calls that list a history older than the folder: how many rows are the folder's own."""
     any_value: dict[int, set[str]] = field(default_factory=dict)
     """Calls, and keys there whose value is not compared."""
+    history_made_up: bool = False
+    """What it shows was made for the test, in no particular order of time."""
     robot_from: int | None = None
     """The calls from here on, unless noted otherwise, are the robot's."""
 
@@ -264,6 +266,8 @@ class Stage:
             recorded, ours = _without(recorded, key), _without(ours, key)
         kind = next((kind for kind, path in ANSWERS if path.search(call["path"])), "project")
         compared.same(recorded, ours, where, kind)
+        if not self.scenario.history_made_up:
+            compared.same_order_in_time(recorded, ours, where)
         if call["path"] == "/robots":
             self.robot = (ours["name"], ours["secret"])
 

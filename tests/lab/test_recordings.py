@@ -328,7 +328,9 @@ SCENARIOS = {
         registry_known=False,
         doings={3: [credentials_revoked, push("cred/app", "1", APP, "483af4b"), settled]},
     ),
-    "16-robot-permissions": Scenario(doings={0: [lab_before_16]}, robot_from=1),
+    "16-robot-permissions": Scenario(
+        doings={0: [lab_before_16]}, robot_from=1, history_made_up=True
+    ),
     "17-repush-same-digest-and-move-tag-back": Scenario(
         projects=("re",),
         doings={
