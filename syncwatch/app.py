@@ -120,6 +120,10 @@ class Daemon:
             raise RuntimeError("no stages are running")
         return self._stages.surroundings()
 
+    def _tokens(self) -> Sequence[str] | None:
+        token = self._settings.api_token
+        return token.values() if token else None
+
     def _webhooks(self) -> web.Application:
         intake = Intake(
             inbox=Inbox(self._database),
@@ -134,13 +138,12 @@ class Daemon:
         return app
 
     def _reports(self) -> web.Application:
-        token = self._settings.api_token
         api = Api(
             database=self._database,
             metrics=self._metrics,
             clock=self._clock,
             surroundings=self._surroundings,
-            token=token.values if token else None,
+            token=self._tokens,
         )
         app = web.Application()
         app.add_routes([*api.routes(), *health_routes(self._pulse, self._database)])

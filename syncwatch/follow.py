@@ -109,12 +109,15 @@ class Follower:
 
     async def _keep_feed(self, row: HarborRow, feed: Feed) -> None:
         now = self._clock.now()
-        oldest_wanted = row.watching_since + row.skew - OLDEST
-        wanted = [one for one in feed.executions if (one.start_at or now) >= oldest_wanted]
+        began = row.watching_since + row.skew
+        wanted = [one for one in feed.executions if (one.start_at or now) >= began - OLDEST]
         name = self._harbor.name
 
         def keep(connection: Connection) -> bool:
-            news = [executions.see(connection, name, one, now) for one in wanted]
+            news = [
+                executions.see(connection, name, one, now, counted=(one.start_at or now) < began)
+                for one in wanted
+            ]
             policies.set_harbor(
                 connection,
                 name,

@@ -158,12 +158,12 @@ def set_up_logging(form: str, level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Before redaction: a traceback without local variables, as text.
+        structlog.processors.format_exc_info,
         _redacted,
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.JSONRenderer()]
-        if as_json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.processors.JSONRenderer()] if as_json else [structlog.dev.ConsoleRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

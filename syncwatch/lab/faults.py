@@ -208,9 +208,10 @@ def html_page() -> web.Response:
 
 async def drip(request: web.BaseRequest, answer: web.Response, pause: float) -> web.StreamResponse:
     """The same answer, its body byte by byte, `pause` seconds apart."""
-    body = answer.body if isinstance(answer.body, bytes) else b""
+    body = answer.body if isinstance(answer.body, bytes) and request.method != "HEAD" else b""
     slow = web.StreamResponse(status=answer.status, headers=answer.headers)
-    slow.content_length = len(body)
+    if request.method != "HEAD":
+        slow.content_length = len(body)
     await slow.prepare(request)
     for position in range(len(body)):
         await slow.write(body[position : position + 1])

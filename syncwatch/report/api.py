@@ -56,7 +56,10 @@ def health_routes(pulse: Pulse, database: Database) -> list[web.RouteDef]:
 
 
 class Api:
-    """Answers questions about what is known. `token` gives the values that are accepted."""
+    """Answers questions about what is known.
+
+    `token` gives the values that are accepted, None where everybody may read.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Api:
         metrics: Metrics,
         clock: Clock,
         surroundings: Callable[[], Surroundings],
-        token: Callable[[], Sequence[str]] | None,
+        token: Callable[[], Sequence[str] | None],
     ) -> None:
         self._database = database
         self._metrics = metrics
@@ -134,7 +137,8 @@ class Api:
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if self._token is not None and not _has_token(request, self._token()):
+            accepted = self._token()
+            if accepted is not None and not _has_token(request, accepted):
                 return _error(401, "unauthorized", "Send Authorization: Bearer with the token.")
             try:
                 return await handler(request)

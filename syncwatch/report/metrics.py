@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 from syncwatch import __version__
 from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
-from syncwatch.model import HOUR, Operation, Result, Status
+from syncwatch.model import HOUR, Operation, Result, State, Status
 from syncwatch.report.families import (
     BY_NAME,
     LAG_BUCKETS,
@@ -275,7 +275,8 @@ def _family(family: Family) -> CounterMetricFamily:
 
 
 def _log(change: Change) -> None:
-    log.info(
+    say = log.warning if change.state is State.FAILED else log.info
+    say(
         "expectation_" + ("opened" if change.before is None else change.state),
         id=change.id,
         harbor=change.harbor,

@@ -75,8 +75,18 @@ def known(connection: Connection, harbor: str, ids: Sequence[int]) -> dict[int, 
     return {row.execution_id: row for row in connection.execute(query)}
 
 
-def see(connection: Connection, harbor: str, seen: SeenExecution, now: Millis) -> bool:
-    """Keep an execution as it is now; True when that is news. News is followed at once."""
+def see(
+    connection: Connection,
+    harbor: str,
+    seen: SeenExecution,
+    now: Millis,
+    *,
+    counted: bool = False,
+) -> bool:
+    """Keep an execution as it is now; True when that is news. News is followed at once.
+
+    One seen for the first time as `counted` never enters the count of ended executions.
+    """
     values = {
         "policy_id": seen.policy_id,
         "trigger": seen.trigger,
@@ -93,7 +103,7 @@ def see(connection: Connection, harbor: str, seen: SeenExecution, now: Millis) -
     if before is None:
         connection.execute(
             insert(connection)(executions)
-            .values(harbor=harbor, execution_id=seen.execution_id, counted=False, **values)
+            .values(harbor=harbor, execution_id=seen.execution_id, counted=counted, **values)
             .on_conflict_do_nothing()
         )
     else:
