@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from syncwatch.lab.images import HELM_CONFIG, INDEX_TYPES
@@ -27,6 +28,13 @@ class Artifacts:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # Indices over the world's tables, so that a push costs the same among thousands.
+        self._by_digest: dict[int, dict[str, Artifact]] = defaultdict(dict)
+        self._by_tag: dict[int, dict[str, Tag]] = defaultdict(dict)
+        self._tags: dict[int, dict[int, Tag]] = defaultdict(dict)
+        self._attached: dict[int, list[Accessory]] = defaultdict(list)
+        self._accessory_ids: set[int] = set()
+        self._child_digests: dict[int, set[str]] = defaultdict(set)
 
     def create_project(
         self, name: str, *, public: bool = False, operator: str = "admin", registry_id: int = 0
@@ -95,8 +103,7 @@ class Artifacts:
 
     def untag(self, artifact: Artifact, name: str, operator: str = "admin") -> None:
         """Delete a tag by the API; the artifact stays."""
-        tag = next(tag for tag in self.tags_of(artifact) if tag.name == name)
-        del self._world.tags[tag.id]
+        self._forget_tag(self._by_tag[artifact.repository_id][name])
         self._world.contents.repository(artifact.repository).tags.pop(name, None)
         self._touch(self._world.repositories[artifact.repository_id])
         self._happened("DELETE_TAG", artifact, (name,), operator, labelled=True)
@@ -105,14 +112,14 @@ class Artifacts:
     def delete(self, artifact: Artifact, operator: str = "admin") -> None:
         """Delete an artifact with its tags and accessories."""
         names = tuple(tag.name for tag in self.tags_of(artifact))
-        for accessory in self.accessories_of(artifact):
-            del self._world.accessories[accessory.id]
+        labels = self._label_names(artifact)
+        for accessory in self._attached.pop(artifact.id, []):
+            self._world.accessories.pop(accessory.id, None)
             if accessory.artifact_id in self._world.artifacts:
                 self.delete(self._world.artifacts[accessory.artifact_id], operator)
         for tag in self.tags_of(artifact):
-            del self._world.tags[tag.id]
-        labels = self._label_names(artifact)
-        del self._world.artifacts[artifact.id]
+            self._forget_tag(tag)
+        self._forget(artifact)
         self._world.contents.delete_manifest(artifact.repository, artifact.digest)
         self._touch(self._world.repositories[artifact.repository_id])
         self._world.publish(
@@ -137,6 +144,7 @@ class Artifacts:
             if artifact.id in self._world.artifacts:
                 self.delete(artifact, operator)
         del self._world.repositories[row.id]
+        del self._world.repository_ids[row.name]
         self._world.contents.repositories.pop(row.name, None)
 
     def find(self, repository: str, reference: str) -> Artifact | None:
@@ -145,37 +153,29 @@ class Artifacts:
         if row is None:
             return None
         if ":" in reference:
-            rows = self.in_repository(row)
-            return next((artifact for artifact in rows if artifact.digest == reference), None)
-        tag = self._tag(row, reference)
+            return self._by_digest[row.id].get(reference)
+        tag = self._by_tag[row.id].get(reference)
         return self._world.artifacts.get(tag.artifact_id) if tag else None
 
     def in_repository(self, row: Repository) -> list[Artifact]:
         """All artifacts of a repository, children and accessories too."""
-        rows = self._world.artifacts.values()
-        return [artifact for artifact in rows if artifact.repository_id == row.id]
+        return list(self._by_digest[row.id].values())
 
     def tags_of(self, artifact: Artifact) -> list[Tag]:
         """The tags on an artifact, oldest first."""
-        return [tag for tag in self._world.tags.values() if tag.artifact_id == artifact.id]
+        return list(self._tags[artifact.id].values())
 
     def accessories_of(self, artifact: Artifact) -> list[Accessory]:
         """What is attached to an artifact."""
-        rows = self._world.accessories.values()
-        return [row for row in rows if row.subject_id == artifact.id]
+        return list(self._attached[artifact.id])
 
     def is_accessory(self, artifact: Artifact) -> bool:
         """Whether it is attached to another; such are in no listing."""
-        return any(row.artifact_id == artifact.id for row in self._world.accessories.values())
+        return artifact.id in self._accessory_ids
 
     def is_child(self, artifact: Artifact) -> bool:
         """Whether an index of the repository names it."""
-        return any(
-            entry["child_digest"] == artifact.digest
-            for other in self._world.artifacts.values()
-            if other.repository_id == artifact.repository_id
-            for entry in other.children
-        )
+        return artifact.digest in self._child_digests[artifact.repository_id]
 
     def is_listed(self, artifact: Artifact) -> bool:
         """Harbor's base of a listing: tagged, or untagged and no child; never an accessory."""
@@ -216,16 +216,39 @@ class Artifacts:
         now = self._world.now()
         row = Repository(self._world.next_id("repository"), project.id, name, now, now)
         self._world.repositories[row.id] = row
+        self._world.repository_ids[name] = row.id
         return row
 
     def _ensure_artifact(self, row: Repository, manifest: Manifest) -> Artifact:
-        for artifact in self.in_repository(row):
-            if artifact.digest == manifest.digest:
-                return artifact
+        found = self._by_digest[row.id].get(manifest.digest)
+        if found is not None:
+            return found
         artifact = self._new_artifact(row, manifest)
         self._world.artifacts[artifact.id] = artifact
+        self._by_digest[row.id][artifact.digest] = artifact
+        self._child_digests[row.id] |= {entry["child_digest"] for entry in artifact.children}
         self._touch(row)
         return artifact
+
+    def _forget(self, artifact: Artifact) -> None:
+        del self._world.artifacts[artifact.id]
+        del self._by_digest[artifact.repository_id][artifact.digest]
+        self._accessory_ids.discard(artifact.id)
+        for link in [
+            row for row in self._world.accessories.values() if row.artifact_id == artifact.id
+        ]:
+            del self._world.accessories[link.id]
+            self._attached[link.subject_id].remove(link)
+        self._child_digests[artifact.repository_id] = {
+            entry["child_digest"]
+            for other in self._by_digest[artifact.repository_id].values()
+            for entry in other.children
+        }
+
+    def _forget_tag(self, tag: Tag) -> None:
+        del self._world.tags[tag.id]
+        del self._by_tag[tag.repository_id][tag.name]
+        del self._tags[tag.artifact_id][tag.id]
 
     def _new_artifact(self, row: Repository, manifest: Manifest) -> Artifact:
         document = manifest.document()
@@ -269,11 +292,11 @@ class Artifacts:
     def _children(
         self, row: Repository, parent: int, document: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        ids = {artifact.digest: artifact.id for artifact in self.in_repository(row)}
+        known = self._by_digest[row.id]
         return [
             {
                 "child_digest": entry["digest"],
-                "child_id": ids.get(entry["digest"], 0),
+                "child_id": known[entry["digest"]].id if entry["digest"] in known else 0,
                 "parent_id": parent,
                 "platform": {"OsFeatures": None, **(entry.get("platform") or {})},
                 "urls": None,
@@ -282,20 +305,17 @@ class Artifacts:
         ]
 
     def _set_tag(self, row: Repository, artifact: Artifact, name: str) -> None:
-        tag = self._tag(row, name)
-        now = self._world.now()
+        tag, now = self._by_tag[row.id].get(name), self._world.now()
         if tag is None:
-            identifier = self._world.next_id("tag")
-            self._world.tags[identifier] = Tag(identifier, row.id, artifact.id, name, now)
+            tag = Tag(self._world.next_id("tag"), row.id, artifact.id, name, now)
+            self._world.tags[tag.id] = self._by_tag[row.id][name] = tag
         elif tag.artifact_id == artifact.id:
             return
         else:
+            del self._tags[tag.artifact_id][tag.id]
             tag.artifact_id, tag.push_time = artifact.id, now
+        self._tags[artifact.id][tag.id] = tag
         self._touch(row)
-
-    def _tag(self, row: Repository, name: str) -> Tag | None:
-        tags = self._world.tags.values()
-        return next((tag for tag in tags if (tag.repository_id, tag.name) == (row.id, name)), None)
 
     def _touch(self, row: Repository) -> None:
         """`repository.update_time` follows its artifacts since 2.15.2 (api.md §1)."""
@@ -316,9 +336,8 @@ class Artifacts:
         subject = self.find(artifact.repository, subject_digest)
         if subject is None or self.is_accessory(artifact):
             return
-        identifier = self._world.next_id("accessory")
-        self._world.accessories[identifier] = Accessory(
-            identifier,
+        link = Accessory(
+            self._world.next_id("accessory"),
             artifact.id,
             subject.id,
             subject.digest,
@@ -328,6 +347,9 @@ class Artifacts:
             kind,
             self._world.now(),
         )
+        self._world.accessories[link.id] = link
+        self._attached[subject.id].append(link)
+        self._accessory_ids.add(artifact.id)
 
 
 def _json_object(body: bytes | None) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class World:
         self.contents = Contents()
         self.projects: dict[int, Project] = {}
         self.repositories: dict[int, Repository] = {}
+        self.repository_ids: dict[str, int] = {}
         self.artifacts: dict[int, Artifact] = {}
         self.tags: dict[int, Tag] = {}
         self.accessories: dict[int, Accessory] = {}
@@ -143,7 +144,7 @@ class World:
 
     def repository(self, name: str) -> Repository | None:
         """A repository by its full name."""
-        return next((row for row in self.repositories.values() if row.name == name), None)
+        return self.repositories.get(self.repository_ids.get(name, 0))
 
     async def settled(self) -> None:
         """Wait until no flow and no job is under way or waits for another attempt."""
