@@ -4,14 +4,11 @@
 stay in files that are read again when they change; no text of ours shows one.
 """
 
+from syncwatch.config.addresses import Address, StoreUrl
+from syncwatch.config.destinations import AVAILABLE_LEVELS, DEFAULTS, DestinationSettings
 from syncwatch.config.loading import load
 from syncwatch.config.reference import reference, settings_schema
-from syncwatch.config.scalars import (
-    Address,
-    StoreUrl,
-    format_duration,
-    parse_duration,
-)
+from syncwatch.config.scalars import format_duration, parse_duration
 from syncwatch.config.secrets import (
     Credential,
     DockerConfigCredential,
@@ -19,13 +16,7 @@ from syncwatch.config.secrets import (
     PasswordCredential,
     Secret,
 )
-from syncwatch.config.servers import (
-    AVAILABLE_LEVELS,
-    DEFAULTS,
-    DestinationSettings,
-    HarborSettings,
-    WebhookSettings,
-)
+from syncwatch.config.servers import HarborSettings, WebhookSettings
 from syncwatch.config.settings import (
     ClusterSettings,
     IgnoreSettings,

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from syncwatch.config.scalars import NAME
+
 Loc = tuple[str | int, ...]
 """The way to a setting: names and positions from the top."""
 
@@ -121,7 +123,7 @@ def _unknown(
 ) -> Iterator[Problem]:
     for index, item in enumerate(items):
         name = _get(item, key)
-        if isinstance(name, str) and name not in names:
+        if isinstance(name, str) and NAME.fullmatch(name) and name not in names:
             message = (
                 f"no such {key} in {section}; {suggestion(name, names) or f'add it to {section}'}"
             )

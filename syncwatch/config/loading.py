@@ -80,9 +80,12 @@ def _unreadable(error: OSError | UnicodeDecodeError) -> str:
 
 
 def _problems(error: ValidationError, found: Document) -> Iterator[Problem]:
+    """What pydantic found, in our words; silent about places of which something was said."""
     said = {problem.loc for problem in found.problems if not problem.place}
     for detail in error.errors(include_url=False, include_input=False):
         loc = detail["loc"]
+        if detail["type"] == "value_error" and loc not in found.values:
+            loc = loc[:-1]  # a rule about a setting that is not there speaks of its section
         if loc not in said:
             unknown = detail["type"] == "extra_forbidden"
             yield Problem(loc, _message(detail), found.keys.get(loc) if unknown else None)
@@ -101,14 +104,12 @@ def _message(detail: Any) -> str:
 
 def _unknown_setting(loc: Loc) -> str:
     name = str(loc[-1])
-    known = list(_model_at(loc[:-1]).model_fields)
-    near = suggestion(name, known)
-    if near:
-        return f"unknown setting; {near}"
-    homes = [where for where, model in sections() if name in model.model_fields]
+    homes = [where or "the top" for where, model in sections() if name in model.model_fields]
     if homes:
-        return f"unknown here; it belongs into {' or '.join(home or 'the top' for home in homes)}"
-    return "unknown setting; `syncwatch config schema` lists all"
+        return f"unknown here; it belongs in {' or '.join(homes)}"
+    known = list(_model_at(loc[:-1]).model_fields)
+    cure = suggestion(name, known) or "`syncwatch config schema` lists all"
+    return f"unknown setting; {cure}"
 
 
 def _model_at(loc: Loc) -> type[BaseModel]:
@@ -118,7 +119,10 @@ def _model_at(loc: Loc) -> type[BaseModel]:
 
 def _lines(path: Path, problems: list[Problem], found: Document) -> list[str]:
     said = {(_place(problem, found), _path(problem), problem.message) for problem in problems}
-    return [f"{path}:{at.line}:{at.column}: {name}: {what}" for at, name, what in sorted(said)]
+    return [
+        f"{path}:{at.line}:{at.column}: {name}{': ' if name else ''}{what}"
+        for at, name, what in sorted(said)
+    ]
 
 
 def _place(problem: Problem, found: Document) -> Place:

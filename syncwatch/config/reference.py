@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from syncwatch.config.addresses import Address, StoreUrl
 from syncwatch.config.outline import sections
-from syncwatch.config.scalars import as_written
+from syncwatch.config.scalars import format_duration
 from syncwatch.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pydantic_core import core_schema
 
@@ -20,7 +23,9 @@ class _FileSchema(GenerateJsonSchema):
     """What may stand in a file: defaults as one writes them, and no null."""
 
     def encode_default(self, dft: Any) -> Any:
-        return super().encode_default(as_written(dft))
+        if isinstance(dft, timedelta):
+            return format_duration(dft)
+        return str(dft) if isinstance(dft, Address | StoreUrl) else super().encode_default(dft)
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
@@ -85,3 +90,21 @@ def _default(setting: dict[str, Any], *, required: bool) -> str:
     if default is None or isinstance(default, list | dict):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+BEGIN, END = "<!-- generated: settings -->\n", "<!-- end of generated -->\n"
+"""Between these two lines of a page stands the reference."""
+
+
+def refreshed(page: str) -> str:
+    """The page with the reference between its markers made anew. Raises ValueError without them."""
+    before, _, rest = page.partition(BEGIN)
+    _, marker, after = rest.partition(END)
+    if not marker:
+        raise ValueError("the page has no markers")
+    return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
+
+
+def refresh(path: Path) -> None:
+    """Write the reference anew into the page at `path`."""
+    path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")

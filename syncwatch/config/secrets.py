@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("syncwatch.config")
 
+_DOCKER_HUB = {"docker.io", "index.docker.io", "registry-1.docker.io"}
+"""One registry under three names; logins are kept under the second."""
+
 Stamp = tuple[int, ...]
 """What changes when a file does: device, inode, size, mtime and ctime in ns."""
 
@@ -220,9 +223,11 @@ def docker_login(content: bytes, host: str) -> Login | None:
     Keys may be a host, a URL, or Docker Hub's `https://index.docker.io/v1/`. Raises ValueError,
     which repeats nothing of the content.
     """
+    wanted = _registry_of(host)
     try:
         auths = json.loads(content)["auths"]
-        entry = next((auths[key] for key in auths if _registry_of(key) == host.lower()), None)
+        entries = (entry for key, entry in auths.items() if _registry_of(key) == wanted)
+        entry = next(entries, None)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("not a Docker config: JSON with auths expected") from None
     return None if entry is None else _entry_login(entry)
@@ -230,7 +235,8 @@ def docker_login(content: bytes, host: str) -> Login | None:
 
 def _registry_of(key: str) -> str:
     """The host an `auths` key is for; Docker accepts hosts and URLs there."""
-    return key.lower().removeprefix("https://").removeprefix("http://").split("/")[0]
+    host = key.lower().removeprefix("https://").removeprefix("http://").split("/")[0]
+    return "docker.io" if host in _DOCKER_HUB else host
 
 
 def _entry_login(entry: dict[str, object]) -> Login:

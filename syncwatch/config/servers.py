@@ -1,4 +1,4 @@
-"""The sections about servers that are asked: Harbors and destinations.
+"""What all sections share, and the section of a Harbor.
 
 A rule between settings of one section is a validator of the later setting, so that its error has a
 place and all come at once.
@@ -8,41 +8,14 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from syncwatch.config.addresses import HarborUrl
 from syncwatch.config.consistency import UNPROVEN
-from syncwatch.config.scalars import (
-    CertificateFile,
-    Duration,
-    HarborUrl,
-    Host,
-    Instant,
-    Moment,
-    Name,
-    Password,
-    Platform,
-    ReadableFile,
-    RegistryUrl,
-    Seconds,
-    SecretFile,
-    Username,
-    Word,
-)
-from syncwatch.config.secrets import (
-    Credential,
-    DockerConfigCredential,
-    PasswordCredential,
-    Secret,
-)
-from syncwatch.model import Level
-
-AVAILABLE_LEVELS = (Level.MATCHED,)
-"""The levels that this version can prove; any other is a configuration error."""
-
-DEFAULTS = "*"
-"""The destination name whose entry gives defaults for all others."""
+from syncwatch.config.files import CertificateFile, SecretFile
+from syncwatch.config.scalars import Duration, Moment, Name, Password, Seconds, Username
+from syncwatch.config.secrets import Credential, PasswordCredential, Secret
 
 
 class Section(BaseModel):
@@ -158,6 +131,9 @@ class Remote(Section):
     @cached_property
     def credential(self) -> Credential | None:
         """Who to ask as; None for nobody."""
+        return self._password_credential()
+
+    def _password_credential(self) -> Credential | None:
         secret = secret_of(self.password, self.password_file)
         return PasswordCredential(self.username, secret) if self.username and secret else None
 
@@ -198,111 +174,3 @@ class HarborSettings(Remote):
         timedelta(hours=1),
         description="A delivery whose body equals one of this last while is a repeat.",
     )
-
-
-class DestinationSettings(Remote):
-    """What Harbor cannot tell about one of its registry endpoints."""
-
-    name: Word = Field(
-        description='Harbor\'s name of the endpoint; `"*"` gives defaults for all others.'
-    )
-    url: RegistryUrl | None = Field(
-        None,
-        description="Where to look, and the only place that gets the credential: required with "
-        "one. Default: Harbor's endpoint URL.",
-    )
-    harbor: Name | None = Field(
-        None, description="Which Harbor's, where two use the same name; wins over an entry without."
-    )
-    pull_host: Host | None = Field(
-        None, description="The name that pods and manifests use. Default: the host of the URL."
-    )
-    docker_config: ReadableFile | None = Field(
-        None, description="A Docker config.json that holds the credential, instead of `username`."
-    )
-    token_realms: tuple[Host, ...] = Field(
-        (), description="Hosts outside the registry's domain that may issue its tokens."
-    )
-    level: Level = Field(
-        Level.MATCHED,
-        description="How deep it is looked at: `matched` (reference and digest answer and agree), "
-        "`readable` (every byte is there) or `pulled` (a node pulled it). "
-        "This version has `matched` only.",
-    )
-    platforms: tuple[Platform, ...] = Field(
-        (), description="Platforms of an index that have to be there, as linux/amd64. Default: all."
-    )
-    deadline: Moment = Field(
-        timedelta(minutes=10),
-        description="How long after it is expected an image that is not verified is overdue.",
-    )
-    grace: Duration = Field(
-        timedelta(seconds=30),
-        description="How long after Harbor's success an absent image may still appear.",
-    )
-    stale_after: Moment = Field(
-        timedelta(days=7), description="Evidence older than this no longer verifies anything."
-    )
-    blob_proof_for: Duration = Field(
-        timedelta(days=1), description="How long a blob that was read there is not read again."
-    )
-    retry_first: Moment = Field(
-        timedelta(seconds=1),
-        description="How soon to ask again what could not be asked; doubled each time.",
-    )
-    retry_longest: Moment = Field(
-        timedelta(minutes=1), description="What that wait is doubled up to."
-    )
-    recheck_per_minute: int = Field(
-        60, ge=0, le=60_000, description="How many verified images are looked at again each minute."
-    )
-    concurrency: int = Field(8, ge=1, le=256, description="How many requests it gets at a time.")
-    cluster: Name | None = Field(
-        None, description="The cluster that pulls from it: a name in `clusters`."
-    )
-    pause_until: Instant | None = Field(
-        None, description="Maintenance until this time: observed, neither overdue nor missed."
-    )
-
-    @field_validator("url", "pull_host", "username", "password", "password_file", "docker_config")
-    @classmethod
-    def _own(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse for "*" what is one registry's own, and a credential that has no place to go."""
-        if value is None:
-            return value
-        if info.data.get("name") == DEFAULTS:
-            raise ValueError('belongs to one destination, not to "*"; move it to entries by name')
-        if info.field_name in {"username", "docker_config"} and info.data.get("url", ...) is None:
-            raise ValueError(
-                "a credential without url; set url beside it, the only place it is sent to"
-            )
-        return value
-
-    @field_validator("docker_config")
-    @classmethod
-    def _one_credential(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None:
-            exclusive(info, "username")
-        return value
-
-    @field_validator("level")
-    @classmethod
-    def _available(cls, level: Level) -> Level:
-        if level not in AVAILABLE_LEVELS:
-            raise ValueError(f"{level} is not available in this version; use matched")
-        return level
-
-    @field_validator("retry_longest")
-    @classmethod
-    def _not_shorter(cls, longest: timedelta, info: ValidationInfo) -> timedelta:
-        if longest < info.data.get("retry_first", longest):
-            raise ValueError("shorter than retry_first; make it at least as long")
-        return longest
-
-    @cached_property
-    def credential(self) -> Credential | None:
-        """Who to ask as, at `url` and nowhere else; None for nobody."""
-        if self.docker_config is not None and self.url is not None:
-            return DockerConfigCredential(self.docker_config, urlsplit(self.url).netloc)
-        secret = secret_of(self.password, self.password_file)
-        return PasswordCredential(self.username, secret) if self.username and secret else None

@@ -17,29 +17,13 @@ from pydantic import (
     model_validator,
 )
 
+from syncwatch.config.addresses import Address, ListenAddress, Store, parse_store
 from syncwatch.config.consistency import inconsistencies, with_problems
-from syncwatch.config.scalars import (
-    Address,
-    Duration,
-    ListenAddress,
-    Moment,
-    Name,
-    Password,
-    ReadableFile,
-    SecretFile,
-    Store,
-    Word,
-    parse_store,
-)
+from syncwatch.config.destinations import DEFAULTS, DestinationSettings
+from syncwatch.config.files import ReadableFile, SecretFile
+from syncwatch.config.scalars import Duration, Moment, Name, Password, Word
 from syncwatch.config.secrets import Secret
-from syncwatch.config.servers import (
-    DEFAULTS,
-    DestinationSettings,
-    HarborSettings,
-    Section,
-    exclusive,
-    secret_of,
-)
+from syncwatch.config.servers import HarborSettings, Section, exclusive, secret_of
 
 
 class ProbeSettings(Section):

@@ -1,0 +1,157 @@
+"""The reference cannot part from the settings, nor the settings from what was promised."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncwatch.config import reference, settings_schema
+from syncwatch.config.reference import refreshed
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+REFRESH = (
+    "from pathlib import Path; from syncwatch.config.reference import refresh; "
+    "refresh(Path('docs/configuration.md'))"
+)
+PROMISED = {
+    "": {
+        "keep": "30d",
+        "keep_deliveries": 100_000,
+        "keep_expectations": 1_000_000,
+        "webhook_listen": "0.0.0.0:8080",
+        "listen": "127.0.0.1:8081",
+        "token": None,
+        "token_file": None,
+        "store": "sqlite:///syncwatch.db",
+        "store_password_file": None,
+        "log_format": "auto",
+        "log_level": "info",
+        "lease_for": "30s",
+        "gate_max_age": "1m",
+        "gate_unplanned": "1m",
+        "gauges_gone_after": "30s",
+        "counters_gone_after": "1h",
+    },
+    "HarborSettings": {
+        "name": None,
+        "url": None,
+        "username": None,
+        "password": None,
+        "password_file": None,
+        "ca_file": None,
+        "insecure_skip_verify": False,
+        "webhook": None,
+        "poll_every": "5s",
+        "policies_every": "15s",
+        "sweep_every": "15m",
+        "give_up_after": "4m",
+        "claim_wait": "1m",
+        "recovered_after": "3m",
+        "duplicate_within": "1h",
+        "timeout": "10s",
+    },
+    "WebhookSettings": {
+        "authorization": None,
+        "authorization_file": None,
+        "allow_unauthenticated": False,
+    },
+    "DestinationSettings": {
+        "name": None,
+        "harbor": None,
+        "url": None,
+        "pull_host": None,
+        "username": None,
+        "password": None,
+        "password_file": None,
+        "docker_config": None,
+        "ca_file": None,
+        "insecure_skip_verify": False,
+        "token_realms": [],
+        "level": "matched",
+        "platforms": [],
+        "deadline": "10m",
+        "grace": "30s",
+        "stale_after": "7d",
+        "blob_proof_for": "1d",
+        "retry_first": "1s",
+        "retry_longest": "1m",
+        "recheck_per_minute": 60,
+        "timeout": "10s",
+        "concurrency": 8,
+        "cluster": None,
+        "pause_until": None,
+    },
+    "ProbeSettings": {"mode": "off", "namespace": "syncwatch-probe", "per_hour": 60},
+    "IgnoreSettings": {"repository": None, "reference": None, "destination": None},
+}
+
+
+def subschemas(schema: object) -> list[dict[str, Any]]:
+    """A schema and everything in it that is a mapping."""
+    inner = schema.values() if isinstance(schema, dict) else schema
+    found = [schema] if isinstance(schema, dict) else []
+    if isinstance(schema, dict | list):
+        found += [one for part in inner for one in subschemas(part)]
+    return found
+
+
+@pytest.mark.parametrize("section", PROMISED)
+def test_every_setting_promised_exists_with_its_default(section: str) -> None:
+    schema = settings_schema()
+    properties = (schema["$defs"][section] if section else schema)["properties"]
+
+    defaults = {name: properties[name].get("default") for name in PROMISED[section]}
+
+    assert defaults == PROMISED[section]
+
+
+def test_the_page_holds_the_reference_of_today() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert page == refreshed(page), f'run: .venv/bin/python -c "{REFRESH}"'
+
+
+def test_every_setting_is_described() -> None:
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+
+    assert len(rows) > 60
+    assert all(re.search(r"\| [^|]*[.!]? \|$", row) and "None |" not in row for row in rows)
+    assert all(row.count(" | ") == 3 for row in rows)
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="no markers"):
+        refreshed("# Configuration\n")
+
+
+def test_the_schema_is_json_schema_2020_12() -> None:
+    schema = json.loads(json.dumps(settings_schema()))
+
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["title"]
+    assert schema["description"]
+    for part in subschemas(schema):
+        target = part.get("$ref")
+        if isinstance(target, str):
+            assert target.removeprefix("#/$defs/") in schema["$defs"]
+
+
+def test_the_schema_refuses_unknown_settings_everywhere() -> None:
+    objects = [part for part in subschemas(settings_schema()) if part.get("type") == "object"]
+
+    assert len(objects) == 7
+    assert all(part["additionalProperties"] is False for part in objects)
+
+
+def test_defaults_match_their_own_patterns() -> None:
+    for part in subschemas(settings_schema()):
+        if "pattern" in part and "default" in part:
+            assert re.search(part["pattern"], part["default"])
+
+
+def test_the_schema_has_no_null() -> None:
+    assert "null" not in json.dumps(settings_schema())
