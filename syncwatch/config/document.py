@@ -138,13 +138,18 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in self._pairs(node, loc):
+            key, place = _key(key_node), _place(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
-                place = _place(key_node.start_mark)
                 self._problem(loc, "the name of a setting must be one word", place)
-                continue
-            here = (*loc, key_node.value)
-            self.document.keys[here] = _place(key_node.start_mark)
-            result[key_node.value] = self.value(value_node, here)
+            elif ":" in key and value_node.tag == _NULL:
+                # As in {token:s3cret}: what follows the colon may be a secret.
+                key = key.partition(":")[0]
+                self.document.values[*loc, key] = self.document.keys[*loc, key] = place
+                result[key] = self._problem((*loc, key), "a space is missing after its colon")
+            else:
+                here = (*loc, key)
+                self.document.keys[here] = place
+                result[key] = self.value(value_node, here)
         return result
 
     def _pairs(self, node: yaml.MappingNode, loc: Loc) -> Iterator[tuple[yaml.Node, yaml.Node]]:

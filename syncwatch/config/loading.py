@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,6 +33,7 @@ _WORDS = {
     "less_than_equal": "must be at most {le}",
     "too_short": "must have at least {min_length} item",
 }
+_NAMELIKE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = {"literal_error", "enum"}
 
 
@@ -134,6 +136,11 @@ def _place(problem: Problem, found: Document) -> Place:
 
 
 def _path(problem: Problem) -> str:
-    """The way to a setting as people write it: `harbors[0].url`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.loc)
-    return "".join(parts).lstrip(".")
+    """The way to a setting as people write it: `harbors[0].url`; "…" for what is no name."""
+    return "".join(map(_step, problem.loc)).removeprefix(".")
+
+
+def _step(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if _NAMELIKE.fullmatch(part) else ".…"
