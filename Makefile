@@ -24,7 +24,7 @@ lint: $(STAMP) ## Style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## Put the code in its form, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
