@@ -14,7 +14,6 @@ from syncwatch.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pydantic_core import core_schema
 
@@ -90,21 +89,3 @@ def _default(setting: dict[str, Any], *, required: bool) -> str:
     if default is None or isinstance(default, list | dict):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
-
-
-BEGIN, END = "<!-- generated: settings -->\n", "<!-- end of generated -->\n"
-"""Between these two lines of a page stands the reference."""
-
-
-def refreshed(page: str) -> str:
-    """The page with the reference between its markers made anew. Raises ValueError without them."""
-    before, _, rest = page.partition(BEGIN)
-    _, marker, after = rest.partition(END)
-    if not marker:
-        raise ValueError("the page has no markers")
-    return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
-
-
-def refresh(path: Path) -> None:
-    """Write the reference anew into the page at `path`."""
-    path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 
 from syncwatch.config import reference, settings_schema
-from syncwatch.config.reference import refreshed
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-REFRESH = (
-    "from pathlib import Path; from syncwatch.config.reference import refresh; "
-    "refresh(Path('docs/configuration.md'))"
-)
 PROMISED = {
     "": {
         "keep": "30d",
@@ -112,7 +107,8 @@ def test_every_setting_promised_exists_with_its_default(section: str) -> None:
 def test_the_page_holds_the_reference_of_today() -> None:
     page = PAGE.read_text(encoding="utf-8")
 
-    assert page == refreshed(page), f'run: .venv/bin/python -c "{REFRESH}"'
+    part = f"<!-- generated: settings -->\n\n{reference()}\n<!-- end of generated -->"
+    assert part in page, "out of date; run: .venv/bin/python docs/generate.py"
 
 
 def test_every_setting_is_described() -> None:
@@ -121,11 +117,6 @@ def test_every_setting_is_described() -> None:
     assert len(rows) > 60
     assert all(re.search(r"\| [^|]*[.!]? \|$", row) and "None |" not in row for row in rows)
     assert all(row.count(" | ") == 3 for row in rows)
-
-
-def test_a_page_without_markers_is_refused() -> None:
-    with pytest.raises(ValueError, match="no markers"):
-        refreshed("# Configuration\n")
 
 
 def test_the_schema_is_json_schema_2020_12() -> None:
