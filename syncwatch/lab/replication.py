@@ -4,6 +4,7 @@
   in any of them stops them all for that event, without a trace (recording 18).
 - Filters only select; an event's execution runs on the whole event (api.md §6).
 - Flattening too deep fails the whole execution, in `status_text` only (recordings 07 and 18).
+- Policies with a remote source are kept and shown; the lab copies nothing for them.
 """
 
 from __future__ import annotations
