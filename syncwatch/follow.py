@@ -20,7 +20,7 @@ from syncwatch.store import executions, expectations, findings, policies
 from syncwatch.store.executions import SeenExecution, SeenTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -85,7 +85,7 @@ class Follower:
         try:
             feed = await self._read_feed(row)
             await self._keep_feed(row, feed)
-            more = await self._follow_due()
+            more = await self._follow_due({one.execution_id: one for one in feed.executions})
         except OutboundError as error:
             await self._note_failure(error)
             return self._poll / SECOND
@@ -114,10 +114,7 @@ class Follower:
         name = self._harbor.name
 
         def keep(connection: Connection) -> bool:
-            news = [
-                executions.see(connection, name, one, now, counted=(one.start_at or now) < began)
-                for one in wanted
-            ]
+            news = executions.see(connection, name, wanted, now, began)
             policies.set_harbor(
                 connection,
                 name,
@@ -127,12 +124,12 @@ class Follower:
                 feed_ok=True,
             )
             findings.drop(connection, name, "feed")
-            return any(news)
+            return bool(news)
 
         if await self._database.write(keep):
             self._signals.wake(f"plan {name}")
 
-    async def _follow_due(self) -> bool:
+    async def _follow_due(self, fresh: Mapping[int, SeenExecution]) -> bool:
         """Ask for what may have changed; True when more is waiting."""
         now = self._clock.now()
         due = await self._database.read(
@@ -142,7 +139,7 @@ class Follower:
 
         async def follow(row: Row[Any]) -> None:
             async with turns:
-                await self._follow(row)
+                await self._follow(row, fresh.get(row.execution_id))
 
         outcomes = await asyncio.gather(*(follow(row) for row in due), return_exceptions=True)
         for outcome in outcomes:
@@ -150,11 +147,13 @@ class Follower:
                 raise outcome
         return len(due) >= ASKED_A_TURN
 
-    async def _follow(self, row: Row[Any]) -> None:
-        """One execution: itself, where the feed may not show it any more, and its tasks."""
+    async def _follow(self, row: Row[Any], seen: SeenExecution | None) -> None:
+        """One execution: itself, where the feed did not just show it, and its tasks."""
         now = self._clock.now()
-        execution = await self._client.execution(row.execution_id)
-        if execution is None:
+        if seen is None:
+            execution = await self._client.execution(row.execution_id)
+            seen = _seen_execution(execution) if execution is not None else None
+        if seen is None:
             # Purged from Harbor's history, which says nothing about how it ended.
             await self._database.write(
                 lambda c: executions.set_execution(
@@ -162,8 +161,7 @@ class Follower:
                 )
             )
             return
-        listed = await self._client.tasks(row.execution_id) if execution.total else []
-        seen = _seen_execution(execution)
+        listed = await self._client.tasks(row.execution_id) if seen.total else []
         tasks = [_seen_task(task, seen) for task in listed]
         status, woken = await self._database.write(lambda c: self._keep(c, seen, tasks, now))
         if status:
@@ -181,7 +179,7 @@ class Follower:
     ) -> tuple[str, set[int]]:
         """Write it down; the status to count if it is final now, and the destinations to wake."""
         name = self._harbor.name
-        changed = executions.see(connection, name, seen, now)
+        changed = bool(executions.see(connection, name, [seen], now))
         woken: set[int] = set()
         news = {one.task_id for one in tasks if executions.see_task(connection, name, one, now)}
         kept = executions.tasks_of(connection, name, seen.execution_id)

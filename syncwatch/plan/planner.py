@@ -148,7 +148,8 @@ class Planner:
                         now,
                         failed=hint.job_status == "Error",
                     )
-                    executions.wake_execution(connection, name, hint.execution_id, now)
+                    if hint.job_status != "Running":
+                        executions.wake_execution(connection, name, hint.execution_id, now)
                 for repository in hint.repositories:
                     woken |= expectations.wake(
                         connection,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select, update
 
 from syncwatch.errors import StoreError
-from syncwatch.model import Millis
 from syncwatch.store.schema import deliveries, harbors
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from syncwatch.model import Millis
     from syncwatch.store.database import Database
 
 WAITING = 5_000

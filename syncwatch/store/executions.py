@@ -78,16 +78,36 @@ def known(connection: Connection, harbor: str, ids: Sequence[int]) -> dict[int, 
 def see(
     connection: Connection,
     harbor: str,
-    seen: SeenExecution,
+    seen: Sequence[SeenExecution],
     now: Millis,
-    *,
-    counted: bool = False,
-) -> bool:
-    """Keep an execution as it is now; True when that is news. News is followed at once.
+    began: Millis = 0,
+) -> set[int]:
+    """Keep executions as they are now; the ids of those that are news, to be followed at once.
 
-    One seen for the first time as `counted` never enters the count of ended executions.
+    One that started before `began` (Harbor's clock) never enters the count of ended executions.
     """
-    values = {
+    before = known(connection, harbor, [one.execution_id for one in seen])
+    news = set()
+    for one in seen:
+        row, values = before.get(one.execution_id), _values(one)
+        if row is not None and all(getattr(row, name) == v for name, v in values.items()):
+            continue
+        news.add(one.execution_id)
+        values |= {"changed_at": now, "due_at": now}
+        if row is None:
+            counted = one.start_at is not None and one.start_at < began
+            connection.execute(
+                insert(connection)(executions)
+                .values(harbor=harbor, execution_id=one.execution_id, counted=counted, **values)
+                .on_conflict_do_nothing()
+            )
+        else:
+            connection.execute(_of_execution(harbor, one.execution_id).values(**values))
+    return news
+
+
+def _values(seen: SeenExecution) -> dict[str, Any]:
+    return {
         "policy_id": seen.policy_id,
         "trigger": seen.trigger,
         "status": seen.status,
@@ -96,19 +116,6 @@ def see(
         "start_at": seen.start_at,
         "end_at": seen.end_at,
     }
-    before = known(connection, harbor, [seen.execution_id]).get(seen.execution_id)
-    if before is not None and all(getattr(before, name) == v for name, v in values.items()):
-        return False
-    values |= {"changed_at": now, "due_at": now}
-    if before is None:
-        connection.execute(
-            insert(connection)(executions)
-            .values(harbor=harbor, execution_id=seen.execution_id, counted=counted, **values)
-            .on_conflict_do_nothing()
-        )
-    else:
-        connection.execute(_of_execution(harbor, seen.execution_id).values(**values))
-    return True
 
 
 def _of_execution(harbor: str, execution_id: int) -> Any:

@@ -475,7 +475,11 @@ def _note(connection: Connection, expectation_id: int, at: Millis, what: str, de
 
 
 def _change(connection: Connection, row: Row[Any], before: Row[Any] | None) -> Change:
-    subject = connection.execute(select(subjects).where(subjects.c.id == row.subject_id)).one()
+    subject = connection.execute(
+        select(subjects.c.source_repository, subjects.c.reference).where(
+            subjects.c.id == row.subject_id
+        )
+    ).one()
     settled = row.settled if before is None or before.settled is None else None
     return Change(
         id=row.id,

@@ -60,11 +60,11 @@ def latest(
 
 
 def _rows(
-    connection: Connection, destination_id: int, repository: str, reference: str
+    connection: Connection, destination_id: int, repository: str, reference: str, *columns: Any
 ) -> list[Row[Any]]:
     table = observations.c
     query = (
-        select(observations)
+        select(*columns or (observations,))
         .where(
             table.destination_id == destination_id,
             table.repository == repository,
@@ -77,7 +77,8 @@ def _rows(
 
 
 def _forget(connection: Connection, destination_id: int, repository: str, reference: str) -> None:
-    rows = _rows(connection, destination_id, repository, reference)
+    table = observations.c
+    rows = _rows(connection, destination_id, repository, reference, table.id, table.level)
     good = next((row.id for row in rows if row.level is not None), None)
     over = [row.id for row in rows[KEPT:] if row.id != good]
     if over:

@@ -8,6 +8,7 @@ counts is Harbor's id of a policy, and (registry id, url) of a destination.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -153,7 +154,7 @@ def known_policies(connection: Connection, harbor: str | None = None) -> list[Po
             row.name,
             row.destination_id,
             row.revision,
-            _rules(row.rules),
+            rules_of(row.rules),
             row.gone_at,
         )
         for row in connection.execute(query)
@@ -175,15 +176,9 @@ def known_revisions(connection: Connection, harbor: str) -> list[Revision]:
         .order_by(revisions.c.policy_id, revisions.c.revision)
     )
     return [
-        Revision(row.policy_id, row.revision, row.since, row.destination_id, _rules(row.rules))
+        Revision(row.policy_id, row.revision, row.since, row.destination_id, rules_of(row.rules))
         for row in connection.execute(query)
     ]
-
-
-def present_rules(connection: Connection, harbor: str, policy_id: int) -> Rules | None:
-    """The present rules of a policy, also of one that is gone."""
-    row = _policy_row(connection, harbor, policy_id)
-    return _revision(connection, harbor, policy_id, row.revision).rules if row else None
 
 
 SKEW_USED = SECOND
@@ -195,7 +190,9 @@ def used_skew(skew: Millis) -> Millis:
     return skew if abs(skew) > SKEW_USED else 0
 
 
-def _rules(text: str) -> Rules:
+@lru_cache(maxsize=1024)
+def rules_of(text: str) -> Rules:
+    """The rules in a revision's column."""
     return msgspec.json.decode(text, type=Rules)
 
 
@@ -283,7 +280,7 @@ def _revision(connection: Connection, harbor: str, policy_id: int, revision: int
             revisions.c.revision == revision,
         )
     ).one()
-    return Revision(row.policy_id, row.revision, row.since, row.destination_id, _rules(row.rules))
+    return Revision(row.policy_id, row.revision, row.since, row.destination_id, rules_of(row.rules))
 
 
 def _write_policy(

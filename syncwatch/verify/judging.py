@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from syncwatch.errors import IllegalTransitionError
 from syncwatch.model import (
@@ -26,6 +26,8 @@ from syncwatch.model import (
 )
 from syncwatch.store import executions, expectations, observations, policies, subjects
 from syncwatch.store.schema import expectations as rows
+from syncwatch.store.schema import policies as policy_rows
+from syncwatch.store.schema import revisions
 from syncwatch.store.schema import subjects as subject_rows
 from syncwatch.verdict import Facts, Owed, Run, decide
 
@@ -97,8 +99,24 @@ def _owed_there(
             subject_rows.c.repository,
             subject_rows.c.source_digest,
             subject_rows.c.source_read_at,
+            revisions.c.rules,
         )
         .join(subject_rows, subject_rows.c.newest_id == rows.c.id)
+        .join(
+            policy_rows,
+            and_(
+                policy_rows.c.harbor == rows.c.harbor,
+                policy_rows.c.policy_id == rows.c.policy_id,
+            ),
+        )
+        .join(
+            revisions,
+            and_(
+                revisions.c.harbor == rows.c.harbor,
+                revisions.c.policy_id == rows.c.policy_id,
+                revisions.c.revision == policy_rows.c.revision,
+            ),
+        )
         .where(
             subject_rows.c.destination_id == destination_id,
             subject_rows.c.repository == repository,
@@ -165,11 +183,11 @@ def _facts(
     connection: Connection, harbor: HarborRow, row: Row[Any], terms: Terms, now: Millis
 ) -> Facts:
     skew = policies.used_skew(harbor.skew)
-    rules = policies.present_rules(connection, harbor.name, row.policy_id)
+    rules = policies.rules_of(row.rules)
     busy, ended = executions.last_touch(
         connection, harbor.name, row.repository, now - terms.give_up_after
     )
-    scheduled = rules is not None and rules.trigger == Trigger.SCHEDULED
+    scheduled = rules.trigger == Trigger.SCHEDULED
     reached = harbor.feed_since is not None and harbor.feed_since <= row.pushed_at
     others = subjects.rivals(
         connection, row.destination_id, row.repository, row.reference, row.source_repository
@@ -180,7 +198,7 @@ def _facts(
         reaches_back=reached,
         source_digest=row.source_digest,
         source_read_at=row.source_read_at,
-        override=rules is None or rules.override,
+        override=rules.override,
         rivals=frozenset(digest for _, _, digest in others),
         # Harbor's ends are whole seconds, so the moment itself may be up to one later.
         busy_until=None if busy else (ended - skew + SECOND if ended else 0),

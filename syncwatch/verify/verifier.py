@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from syncwatch.model import MINUTE, SECOND, Finding, Millis, Observation, Reason, Severity, State
 from syncwatch.runtime import log
@@ -44,6 +44,8 @@ AWAY = frozenset({Reason.UNREACHABLE, Reason.TLS_ERROR})
 """Problems of the destination as a whole, not of one name there."""
 
 PING_EVERY = MINUTE
+LONGEST = 5.0
+"""Seconds between turns at most; a wake-up makes one at once."""
 
 _FINDINGS = {
     Reason.UNREACHABLE: ("destination_unreachable", "Check that it runs, its url, the network."),
@@ -127,12 +129,12 @@ class Verifier:
     async def turn(self) -> float:
         """Start looks for what is due; seconds until something may be due again."""
         now = self._clock.now()
-        due = await self._database.read(lambda c: _due(c, self._destination.id, now))
+        due, upcoming = await self._database.read(lambda c: _due(c, self._destination.id, now))
         due = [one for one in due if one.name not in self._looking]
         if not due:
             if not self._looking and now - self._asked_at >= PING_EVERY:
                 await self._ping()
-            return await self._until_next(now)
+            return _seconds_until(upcoming, now)
         if self._wrong_address:
             await self._judge_unseen(due, self._unlooked(now))
         elif self._away is not None and now < self._again_at:
@@ -141,7 +143,9 @@ class Verifier:
             await self._look(due[0])
         else:
             self._start(due)
-        return 0.05 if len(self._looking) < self._concurrency else 0.5
+            # A look that ends wakes this loop for what had no turn.
+            return _seconds_until(upcoming, now)
+        return 0.0
 
     async def stop(self) -> None:
         """End the looks under way; what they would have seen is due again after a restart."""
@@ -216,14 +220,15 @@ class Verifier:
     def _unlooked(self, now: Millis) -> Observation:
         return Observation(now, now, problem=Reason.UNOBSERVED, detail=self._wrong_address)
 
-    async def _until_next(self, now: Millis) -> float:
-        upcoming = await self._database.read(lambda c: _next_due(c, self._destination.id))
-        if upcoming is None:
-            return 5.0
-        return min(max(upcoming - now, 50) / SECOND, 5.0)
+
+def _seconds_until(upcoming: Millis | None, now: Millis) -> float:
+    return LONGEST if upcoming is None else min((upcoming - now) / SECOND, LONGEST)
 
 
-def _due(connection: Connection, destination_id: int, now: Millis) -> list[Due]:
+def _due(
+    connection: Connection, destination_id: int, now: Millis
+) -> tuple[list[Due], Millis | None]:
+    """What is due now, longest first, and when the next will be."""
     query = (
         select(subject_rows.c.repository, subject_rows.c.reference, rows.c.digest)
         .join(subject_rows, subject_rows.c.id == rows.c.subject_id)
@@ -239,17 +244,12 @@ def _due(connection: Connection, destination_id: int, now: Millis) -> list[Due]:
     names: dict[tuple[str, str], set[str]] = {}
     for repository, reference, digest in connection.execute(query):
         names.setdefault((repository, reference), set()).add(digest)
-    return [Due(*name, frozenset(digests)) for name, digests in names.items()]
-
-
-def _next_due(connection: Connection, destination_id: int) -> Millis | None:
-    query = (
-        select(rows.c.due_at)
-        .where(rows.c.destination_id == destination_id, rows.c.due_at.is_not(None))
-        .order_by(rows.c.due_at)
-        .limit(1)
-    )
-    return connection.execute(query).scalar()
+    upcoming = connection.execute(
+        select(func.min(rows.c.due_at)).where(
+            rows.c.destination_id == destination_id, rows.c.due_at > now
+        )
+    ).scalar()
+    return [Due(*name, frozenset(digests)) for name, digests in names.items()], upcoming
 
 
 def _finding(destination: Destination, problem: Reason, detail: str) -> Finding:
