@@ -23,7 +23,7 @@ from syncwatch.store.deliveries import Inbox
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from syncwatch.config import Settings
+    from syncwatch.config import HarborSettings, Settings
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
 
@@ -49,7 +49,11 @@ class Daemon:
         self._clock = clock or Clock()
         self._signals = Signals()
         self._pulse = Pulse(self._clock)
-        self._metrics = Metrics(self._clock, [one.name for one in settings.harbors])
+        self._metrics = Metrics(
+            self._clock,
+            [one.name for one in settings.harbors],
+            millis(settings.counters_gone_after),
+        )
         self._database = Database(settings.store_url())
         self._accepted: dict[str, Callable[[], Sequence[str] | None]] = {}
         self._same_for: dict[str, Millis] = {}
@@ -102,8 +106,7 @@ class Daemon:
     async def _start_stages(self) -> None:
         self._accepted.clear()
         for harbor in self._settings.harbors:
-            secret = harbor.webhook.secret if harbor.webhook else None
-            self._accepted[harbor.name] = secret.values if secret else _anybody
+            self._accepted[harbor.name] = _who_may_deliver(harbor)
             self._same_for[harbor.name] = millis(harbor.duplicate_within)
         self._stages = Stages(
             settings=self._settings,
@@ -182,5 +185,11 @@ class Daemon:
         await self._database.write(lambda c: findings.drop(c, name, "reload"))
 
 
-def _anybody() -> None:
-    return None
+def _who_may_deliver(harbor: HarborSettings) -> Callable[[], Sequence[str] | None]:
+    """The accepted Authorization values; None for anybody, which has to be said outright."""
+    webhook = harbor.webhook
+    if webhook is None:
+        return tuple
+    if webhook.secret is not None:
+        return webhook.secret.values
+    return (lambda: None) if webhook.allow_unauthenticated else tuple

@@ -45,7 +45,7 @@ def _base(url: str, config: Path | None) -> str:
         return DEFAULT_URL
     from syncwatch.config import load  # noqa: PLC0415 - only where a file is given
 
-    address = load(config).listen
+    address = load(config, serving=False).listen
     host = "127.0.0.1" if address.host in ("0.0.0.0", "::") else address.host  # noqa: S104
     return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from syncwatch.errors import PatternError
 from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
 from syncwatch.model import Finding, Millis, Severity
 from syncwatch.outbound import Outbound
 from syncwatch.plan.looking import Looking
+from syncwatch.plan.matching import check_pattern
 from syncwatch.plan.opening import for_destination
 from syncwatch.plan.planner import Planner
 from syncwatch.report.gauges import Surroundings
@@ -23,7 +25,7 @@ from syncwatch.verify.registry import RegistryClient
 from syncwatch.verify.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from datetime import timedelta
 
     from sqlalchemy import Connection
@@ -294,4 +296,20 @@ def misnamed(settings: Settings, harbor: str, known: Sequence[Destination]) -> l
                     "Set url to the new address, if the credential may go there.",
                 )
             )
-    return found
+    return [*found, *_malformed_ignores(settings)]
+
+
+def _malformed_ignores(settings: Settings) -> Iterator[Finding]:
+    """Patterns that can never be right; the others work on."""
+    for rule in settings.ignore:
+        for pattern in (rule.repository, rule.reference):
+            try:
+                check_pattern(pattern or "")
+            except PatternError as error:
+                yield Finding(
+                    "config_invalid",
+                    Severity.WARNING,
+                    f"ignore {pattern}",
+                    f"The pattern {pattern!r} under ignore is malformed: {error.message}.",
+                    "Correct it; until then it ignores nothing that reaches the bad part.",
+                )

@@ -69,9 +69,6 @@ class DestinationSettings(Remote):
     stale_after: Moment = Field(
         timedelta(days=7), description="Evidence older than this no longer verifies anything."
     )
-    blob_proof_for: Duration = Field(
-        timedelta(days=1), description="How long a blob that was read there is not read again."
-    )
     retry_first: Moment = Field(
         timedelta(seconds=1),
         description="How soon to ask again what could not be asked; doubled each time.",

@@ -21,7 +21,7 @@ from syncwatch.config.addresses import Address, ListenAddress, Store, parse_stor
 from syncwatch.config.consistency import inconsistencies, with_problems
 from syncwatch.config.destinations import DEFAULTS, DestinationSettings
 from syncwatch.config.files import ReadableFile, SecretFile
-from syncwatch.config.scalars import Duration, Moment, Name, Password, Word
+from syncwatch.config.scalars import Duration, Name, Password, Word
 from syncwatch.config.secrets import Secret
 from syncwatch.config.servers import HarborSettings, Section, exclusive, secret_of
 
@@ -114,22 +114,6 @@ class Settings(Section):
     )
     store_password_file: SecretFile | None = Field(
         None, description="A file with the password for a PostgreSQL store."
-    )
-    lease_for: Moment = Field(
-        timedelta(seconds=30),
-        description="How long a replica that died keeps its work from the others.",
-    )
-    gate_max_age: Duration = Field(
-        timedelta(seconds=60),
-        description="How old an observation may be that the gate answers from, unless it is asked.",
-    )
-    gate_unplanned: Duration = Field(
-        timedelta(seconds=60),
-        description='How young a push may be that the gate answers "not yet" before it is planned.',
-    )
-    gauges_gone_after: Duration = Field(
-        timedelta(seconds=30),
-        description="When the gauges of a policy or destination go that is gone.",
     )
     counters_gone_after: Duration = Field(
         timedelta(hours=1), description="When its counters and histograms go."

@@ -2,7 +2,7 @@
 
 Comes in: `Change`s after they are durable, and single happenings of the stages. Counters and
 histograms of a policy are kept by ids and named only when scraped, so a renamed policy goes on
-under its new name. They exist from 0 for every policy that Harbor has, and go an hour after it.
+under its new name. They exist from 0 for every policy that Harbor has, and go some time after it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 from syncwatch import __version__
 from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
-from syncwatch.model import HOUR, Operation, Result, State, Status
+from syncwatch.model import Operation, Result, State, Status
 from syncwatch.report.families import (
     BY_NAME,
     LAG_BUCKETS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from syncwatch.model import Change
+    from syncwatch.model import Change, Millis
     from syncwatch.report.gauges import Surroundings
     from syncwatch.runtime import Clock
     from syncwatch.store.policies import Destination, Policy
@@ -77,8 +77,9 @@ def _bound(value: float) -> str:
 class Metrics:
     """All metrics of one daemon, on a registry of its own."""
 
-    def __init__(self, clock: Clock, harbors: Sequence[str]) -> None:
+    def __init__(self, clock: Clock, harbors: Sequence[str], gone_after: Millis) -> None:
         self._clock = clock
+        self._gone_after = gone_after
         self.registry = CollectorRegistry(auto_describe=False)
         self._snapshot: Snapshot | None = None
         self._surroundings: Callable[[], Surroundings] | None = None
@@ -169,7 +170,7 @@ class Metrics:
             return
         now = self._clock.now()
         yield from gauges(self._snapshot, self._surroundings(), now, __version__)
-        live = _live(self._snapshot, now)
+        live = _live(self._snapshot, now - self._gone_after)
         yield from self._counters(live)
         yield from self._histograms(live)
 
@@ -258,9 +259,9 @@ class _Live:
         return [(pair, list(labels)) for labels, pair in found.items()]
 
 
-def _live(snapshot: Snapshot, now: int) -> _Live:
-    def kept(gone_at: int | None) -> bool:
-        return gone_at is None or now - gone_at < HOUR
+def _live(snapshot: Snapshot, since: Millis) -> _Live:
+    def kept(gone_at: Millis | None) -> bool:
+        return gone_at is None or gone_at > since
 
     return _Live(
         [one for one in snapshot.policies if kept(one.gone_at)],

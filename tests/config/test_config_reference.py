@@ -25,10 +25,6 @@ PROMISED = {
         "store_password_file": None,
         "log_format": "auto",
         "log_level": "info",
-        "lease_for": "30s",
-        "gate_max_age": "1m",
-        "gate_unplanned": "1m",
-        "gauges_gone_after": "30s",
         "counters_gone_after": "1h",
     },
     "HarborSettings": {
@@ -71,7 +67,6 @@ PROMISED = {
         "deadline": "10m",
         "grace": "30s",
         "stale_after": "7d",
-        "blob_proof_for": "1d",
         "retry_first": "1s",
         "retry_longest": "1m",
         "recheck_per_minute": 60,
