@@ -142,6 +142,7 @@ class Stages:
             url=harbor.url,
             outbound=outbound,
             credentials=lambda: credential.login() if credential else None,
+            forget=credential.forget if credential else _nothing,
         )
         self._clients.append(client)
         return client
@@ -179,6 +180,7 @@ class Stages:
             credentials=lambda: credential.login() if credential else None,
             clock=self._clock.now,
             token_realms=settings.token_realms,
+            forget=credential.forget if credential else _nothing,
         )
         verifier = Verifier(
             destination=destination,
@@ -228,6 +230,10 @@ class Stages:
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY
+
+
+def _nothing() -> None:
+    """Nobody has a file to forget."""
 
 
 class _Verifying:

@@ -34,7 +34,11 @@ BODY = 16 * 1024 * 1024
 
 
 class HarborClient:
-    """The questions we ask one Harbor. Every method raises OutboundError for an unusable answer."""
+    """The questions we ask one Harbor. Every method raises OutboundError for an unusable answer.
+
+    `credentials` gives user name and password at each use; `forget` has their files read again,
+    after a 401.
+    """
 
     def __init__(
         self,
@@ -43,11 +47,13 @@ class HarborClient:
         url: str,
         outbound: Outbound,
         credentials: Callable[[], tuple[str, str] | None],
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._api = url.rstrip("/") + "/api/v2.0"
         self._outbound = outbound
         self._credentials = credentials
+        self._forget = forget
 
     async def system_info(self) -> wire.SystemInfo:
         """/systeminfo: version and clock. Raises OutboundError `unauthorized` when we are nobody.
@@ -56,6 +62,7 @@ class HarborClient:
         """
         info = await self._one(wire.SystemInfo, "/systeminfo")
         if not info.harbor_version:
+            self._forget()
             raise self._error("unauthorized", "does not accept our credentials: it shows less")
         return info
 
@@ -167,6 +174,8 @@ class HarborClient:
         # A proxy's 404 page proves nothing; only Harbor's own error body does.
         if kind == "not_found" and not wire.says_not_found(answer.body):
             kind = "unreadable_answer"
+        if kind == "unauthorized":
+            self._forget()
         raise self._error(kind, f"answered {answer.status} to {path}", status=answer.status)
 
     def _headers(self) -> dict[str, str]:

@@ -72,8 +72,8 @@ _ANONYMOUS = Grant(_MANIFEST_HEADERS)
 class Authentication:
     """Headers for one registry: none, Basic, or a Bearer token for each repository.
 
-    `credentials` is asked at each use, since a rotated secret shows there; `clock` gives
-    milliseconds. Tokens are asked for once, however many looks wait for the same one.
+    `credentials` is asked at each use, since a rotated secret shows there; `forget` has its files
+    read again, after a 401. `clock` gives milliseconds. Tokens are asked for once, however many looks wait for the same one.
     """
 
     def __init__(
@@ -83,10 +83,12 @@ class Authentication:
         credentials: Callable[[], tuple[str, str] | None],
         clock: Callable[[], Millis],
         token_realms: Sequence[str] = (),
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
         self._place = origin_of(url)
         self._credentials = credentials
+        self._forget = forget
         self._clock = clock
         self._token_realms = frozenset(host.lower() for host in token_realms)
         self._wanted: Challenge | None = None
@@ -118,6 +120,7 @@ class Authentication:
 
         Raises OutboundError (`unauthorized`) where the registry wants what may not be given.
         """
+        self._forget()
         wanted = _preferred(challenges(answer.headers.getall("WWW-Authenticate", ())))
         if wanted is None and refused is not _ANONYMOUS:
             wanted = self._wanted

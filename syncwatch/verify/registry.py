@@ -38,7 +38,7 @@ class RegistryClient:
     """Looks at one destination, over one `Outbound`, with one credential.
 
     `url` is the registry's base; `credentials` gives user name and password at each use, or None;
-    `clock` gives milliseconds; `token_realms` are hosts outside the registry's domain that may be
+    `forget` has its files read again after a 401. `clock` gives milliseconds; `token_realms` are hosts outside the registry's domain that may be
     sent its credential for a token.
     """
 
@@ -50,6 +50,7 @@ class RegistryClient:
         credentials: Callable[[], tuple[str, str] | None],
         clock: Callable[[], Millis],
         token_realms: Sequence[str] = (),
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self.url = url.rstrip("/")
         self.place = origin_of(self.url)
@@ -58,7 +59,11 @@ class RegistryClient:
         self.quiet_until: Millis = 0
         """Until when the registry asked to be left alone (its last Retry-After); 0 for never."""
         self.authentication = Authentication(
-            url=self.url, credentials=credentials, clock=clock, token_realms=token_realms
+            url=self.url,
+            credentials=credentials,
+            clock=clock,
+            token_realms=token_realms,
+            forget=forget,
         )
 
     async def look(self, repository: str, reference: str, digests: Collection[str]) -> Observation:
