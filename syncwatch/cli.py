@@ -122,8 +122,12 @@ def demo(
 ) -> None:
     """Show it at work: a simulated Harbor and registries, the real daemon, a live table.
 
-    Some pushes go wrong on purpose, and the table says why. Nothing is kept afterwards.
+    Some pushes go wrong on purpose, and the table says why; without a terminal there is a line
+    for each change. Ctrl-C ends it, and nothing is kept.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Importing takes a moment, and Ctrl-C is an ordinary end then, too.
+        signal.signal(number, lambda *_: sys.exit(0))
     from syncwatch.lab.scenario import run_demo  # noqa: PLC0415
 
     _run(run_demo(pushes=pushes, listen=listen))
