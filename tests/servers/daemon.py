@@ -90,11 +90,14 @@ class Served:
 
     async def _answers(self) -> bool:
         assert self.session is not None
-        try:
-            async with self.session.get(self.webhooks + "/healthz") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
-            return False
+        for site in (self.webhooks, self.url):
+            try:
+                async with self.session.get(site + "/healthz") as answer:
+                    if answer.status != 200:
+                        return False
+            except aiohttp.ClientError:
+                return False
+        return True
 
 
 @asynccontextmanager
