@@ -123,6 +123,9 @@ class Daemon:
             raise RuntimeError("no stages are running")
         return self._stages.surroundings()
 
+    def _watched(self) -> list[str]:
+        return [one.name for one in self._settings.harbors]
+
     def _tokens(self) -> Sequence[str] | None:
         token = self._settings.api_token
         return token.values() if token else None
@@ -137,7 +140,9 @@ class Daemon:
             observe=self._metrics.webhook,
         )
         app = web.Application()
-        app.add_routes([*intake.routes(), *health_routes(self._pulse, self._database)])
+        app.add_routes(
+            [*intake.routes(), *health_routes(self._pulse, self._database, self._watched)]
+        )
         return app
 
     def _reports(self) -> web.Application:
@@ -147,9 +152,10 @@ class Daemon:
             clock=self._clock,
             surroundings=self._surroundings,
             token=self._tokens,
+            watched=self._watched,
         )
         app = web.Application()
-        app.add_routes([*api.routes(), *health_routes(self._pulse, self._database)])
+        app.add_routes([*api.routes(), *health_routes(self._pulse, self._database, self._watched)])
         return app
 
     async def _listen(

@@ -9,6 +9,7 @@ tried three times, and an execution's own status lags up to half a minute behind
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,9 @@ OLDEST = 10 * MINUTE
 """Executions that ended so long before our beginning are of no interest."""
 
 ATTEMPTS = 3
+
+TOO_DEEP = re.compile(r'the source repository "([^"]+)" contains only \d+ path components')
+"""How Harbor says that it cannot name a repository (controller/replication/flow/stage.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +183,21 @@ class Follower:
     ) -> tuple[str, set[int]]:
         """Write it down; the status to count if it is final now, and the destinations to wake."""
         name = self._harbor.name
-        changed = bool(executions.see(connection, name, [seen], now))
+        executions.see(connection, name, [seen], now)
         woken: set[int] = set()
         news = {one.task_id for one in tasks if executions.see_task(connection, name, one, now)}
         kept = executions.tasks_of(connection, name, seen.execution_id)
+        final = self._final_status(seen, kept, now)
+        counted = _was_counted(connection, name, seen.execution_id)
         for task in kept:
-            if task.task_id in news:
+            if task.task_id in news or (final and not counted):
                 woken |= _wake(connection, name, task, now)
-        if changed and not tasks:
+        if final and not counted:
+            self._explain(connection, seen, now)
+        if final and not counted and not kept:
             woken |= expectations.wake(
                 connection, name, now, policy_id=seen.policy_id, only_open=True
             )
-        final = self._final_status(seen, kept, now)
-        counted = _was_counted(connection, name, seen.execution_id)
         due_at = None if final else now + self._pace(len(kept))
         executions.set_execution(
             connection, name, seen.execution_id, due_at=due_at, counted=counted or bool(final)
@@ -199,6 +205,21 @@ class Follower:
         if final and not counted:
             return final, woken
         return "", woken
+
+    def _explain(self, connection: Connection, seen: SeenExecution, now: Millis) -> None:
+        """A run that failed before any task tells why in its text alone (recording 07)."""
+        told = TOO_DEEP.search(seen.status_text)
+        if told is None:
+            return
+        name = policies.policy_name(connection, self._harbor.name, seen.policy_id)
+        found = Finding(
+            "flattening_too_deep",
+            Severity.ERROR,
+            f"policy {name}: {told[1]}",
+            f"Policy {name} cannot name {told[1]} at its destination: {seen.status_text}.",
+            "Lower the flattening level; while it fails for one repository, a whole run fails.",
+        )
+        findings.add(connection, self._harbor.name, f"policy {seen.policy_id}", found, now)
 
     def _final_status(self, seen: SeenExecution, kept: Sequence[Row[Any]], now: Millis) -> str:
         """The status once nothing more can come of it, else nothing."""

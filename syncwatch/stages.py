@@ -216,7 +216,7 @@ class Stages:
             stale_after=millis(settings.stale_after),
             retry_first=millis(settings.retry_first),
             retry_longest=millis(settings.retry_longest),
-            paused=until is not None and until.timestamp() * 1000 > self._clock.now(),
+            paused_until=round(until.timestamp() * 1000) if until else 0,
         )
 
     async def _forget(self) -> float:

@@ -87,7 +87,8 @@ class Facts:
 
     `runs` are those that may bring this image, newest first. `asked_at` is when Harbor's feed of
     executions was last read to its end, `reaches_back` whether it covers the time since the push.
-    `source_read_at` is when the source's tag was last read, `source_digest` what it named.
+    `source_read_at` is when the source's tag was last read, `source_digest` what it named;
+    `served_since` is the first of the looks in a row that saw what this one saw served.
     `rivals` are digests that other subjects expect under the same name there. `busy_until` is
     None while any run may still touch the destination's repository, else when the last one ended
     (0 for never). `next_run_at` is the next run of a scheduled policy.
@@ -98,6 +99,7 @@ class Facts:
     reaches_back: bool
     source_digest: str | None
     source_read_at: Millis | None
+    served_since: Millis
     override: bool
     rivals: frozenset[str]
     busy_until: Millis | None
@@ -150,7 +152,7 @@ def _unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Mil
     told = f": {detail}" if detail else ""
     words = f"{owed.destination} could not be asked for {owed.names}{told}."
     aged = owed.proved_at is not None and now - owed.proved_at > facts.stale_after
-    if owed.state is State.VERIFIED and aged:
+    if aged and (owed.state is State.VERIFIED or owed.reason is Reason.STALE):
         words = f"The last good look at {owed.names} is older than stale_after{told}."
         return Verdict(Happening.AGED, Reason.STALE, words, due)
     return Verdict(Happening.UNANSWERED, problem, words, due)
@@ -267,8 +269,11 @@ def _after_run(
 
 
 def _source_still_names(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict | None:
-    """None when the source's tag, read after the destination's, still names what is owed."""
-    read = facts.source_read_at is not None and facts.source_read_at >= seen.at
+    """None when the source's tag, read after the destination's, still names what is owed.
+
+    The destination's tag was the same in all looks since `served_since`, so any of them is before.
+    """
+    read = facts.source_read_at is not None and facts.source_read_at >= facts.served_since
     if read and facts.source_digest == owed.digest:
         return None
     words = f"{owed.names} names {seen.served}; the source's tag has to be read again first."

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 BATCH = 100
 """How many deliveries, tasks or subjects one turn takes of each."""
 
+LOOK_PAUSE: Millis = 500
+"""Between two looks at Harbor's policies."""
+
 WRITTEN_AT_ONCE = 10
 """How many events one transaction takes, so that an acknowledgement never waits long behind."""
 
@@ -78,34 +81,45 @@ class Planner:
         waiting = await self._database.read(
             lambda c: deliveries.due(c, self._harbor.name, now, BATCH)
         )
-        row = await self._look(now, waiting)
+        row, wait = await self._look(now, waiting)
         if row.last_look_at is None:
             # Nothing can be promised before Harbor's policies were seen once.
             return 1.0
+        if wait:
+            return wait / SECOND
         again = await self._plan_deliveries(waiting, now)
         again |= await self._plan_tasks(now)
         again |= await self._read_sources(now)
         return 0.0 if again else min(1.0, self._harbor.policies_every.total_seconds())
 
-    async def _look(self, now: Millis, waiting: Sequence[StoredDelivery]) -> HarborRow:
-        """Policies as young as the youngest delivery, asked for at most once a second."""
+    async def _look(
+        self, now: Millis, waiting: Sequence[StoredDelivery]
+    ) -> tuple[HarborRow, Millis]:
+        """Policies as young as the youngest push, and how long to wait until they may be so.
+
+        Bursts of pushes share a look: Harbor is asked once in `LOOK_PAUSE`.
+        """
         row = await self._row()
         every = round(self._harbor.policies_every.total_seconds() * 1000)
         newest = max((one.received_at for one in waiting if one.event == wire.PUSH), default=0)
         seen_at = row.last_look_at or 0
         due = now - seen_at >= every or newest >= seen_at or not row.up
-        if not due or now - self._tried_look_at < min(SECOND, every):
-            return row
+        if not due:
+            return row, 0
+        wait = self._tried_look_at + min(LOOK_PAUSE, every) - now
+        if wait > 0:
+            # While Harbor does not answer, what is known stands in; else a young push waits.
+            return row, wait if row.up else 0
         self._tried_look_at = now
         try:
             looked = await self._looking.look()
         except OutboundError:
-            return await self._row()
+            return await self._row(), 0
         for policy_id, kind in looked.policy_changes:
             self._policy_changed(self._harbor.name, policy_id, kind)
         self._publish(looked.changes)
         self._signals.wake("destinations")
-        return await self._row()
+        return await self._row(), 0
 
     async def _row(self) -> HarborRow:
         return await self._database.read(lambda c: policies.harbor_row(c, self._harbor.name))

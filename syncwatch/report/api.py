@@ -17,7 +17,7 @@ from syncwatch.report import words
 from syncwatch.store import observations, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -35,8 +35,10 @@ DEAD_AFTER = 5 * MINUTE
 """A loop that has not come round for so long is dead; the longest turn is bounded well below."""
 
 
-def health_routes(pulse: Pulse, database: Database) -> list[web.RouteDef]:
-    """`/healthz`: the loops live. `/readyz`: the store answers and Harbor was seen once."""
+def health_routes(
+    pulse: Pulse, database: Database, watched: Callable[[], Collection[str]]
+) -> list[web.RouteDef]:
+    """`/healthz`: the loops live. `/readyz`: the store answers and each Harbor was seen once."""
 
     async def healthz(_request: web.Request) -> web.Response:
         dead = pulse.dead(DEAD_AFTER)
@@ -44,11 +46,12 @@ def health_routes(pulse: Pulse, database: Database) -> list[web.RouteDef]:
 
     async def readyz(_request: web.Request) -> web.Response:
         try:
-            snapshot = await database.read(reading.snapshot)
+            snapshot = await database.read(lambda c: reading.snapshot(c, watched()))
         except StoreError as error:
             return _error(503, "store_unavailable", str(error))
-        unseen = [one.name for one in snapshot.harbors if one.last_look_at is None]
-        if unseen or not snapshot.harbors:
+        seen = {one.name for one in snapshot.harbors if one.last_look_at is not None}
+        unseen = sorted(set(watched()) - seen)
+        if unseen:
             return _error(503, "not_ready", f"Harbor {', '.join(unseen)} has not been seen yet.")
         return web.json_response({"ready": True})
 
@@ -58,7 +61,8 @@ def health_routes(pulse: Pulse, database: Database) -> list[web.RouteDef]:
 class Api:
     """Answers questions about what is known.
 
-    `token` gives the values that are accepted, None where everybody may read.
+    `token` gives the values that are accepted, None where everybody may read; `watched` the
+    names of the harbors that are configured.
     """
 
     def __init__(
@@ -69,12 +73,14 @@ class Api:
         clock: Clock,
         surroundings: Callable[[], Surroundings],
         token: Callable[[], Sequence[str] | None],
+        watched: Callable[[], Collection[str]],
     ) -> None:
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self._surroundings = surroundings
         self._token = token
+        self._watched = watched
         self._expose = make_aiohttp_handler(metrics.registry)
 
     def routes(self) -> list[web.RouteDef]:
@@ -90,7 +96,7 @@ class Api:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """The exposition. While the store is away the last picture stays, its ages growing."""
         try:
-            snapshot = await self._database.read(reading.snapshot)
+            snapshot = await self._database.read(lambda c: reading.snapshot(c, self._watched()))
             self._metrics.show(snapshot, self._surroundings)
         except StoreError:
             pass
@@ -99,7 +105,7 @@ class Api:
     async def status(self, _request: web.Request) -> web.Response:
         """What is watched, and how it is doing, in one answer."""
         snapshot, runs = await self._database.read(
-            lambda c: (reading.snapshot(c), reading.last_executions(c))
+            lambda c: (reading.snapshot(c, self._watched()), reading.last_executions(c))
         )
         return _json(_status(snapshot, runs, self._surroundings(), self._clock.now()))
 
@@ -132,7 +138,7 @@ class Api:
 
     async def findings(self, _request: web.Request) -> web.Response:
         """All findings."""
-        rows = await self._database.read(reading.list_findings)
+        rows = await self._database.read(lambda c: reading.list_findings(c, self._watched()))
         return _json({"items": [words.finding(row) for row in rows], "next": None})
 
     def _guarded(self, handler: Handler) -> Handler:

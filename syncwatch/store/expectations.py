@@ -262,19 +262,25 @@ def judge(
     now: Millis,
     observed_at: Millis | None,
     proved: Level | None,
-    paused: bool = False,
+    paused_until: Millis = 0,
     ended: Ended | None = None,
 ) -> Change | None:
     """Move a row to where the verdict leads. None when nothing changed that anybody should hear.
 
     `observed_at` is the moment of the look, `proved` the level it reached when it proved the
-    digest, `ended` the run that Harbor ended for it. A paused destination misses nothing.
+    digest, `ended` the run that Harbor ended for it. A deadline before `paused_until` moves there,
+    unless it was settled before: what is maintained misses nothing.
     """
+    deadline_at = row.deadline_at if row.settled else max(row.deadline_at, paused_until)
     state = step(State(row.state), verdict.happening)
     kept = state is State.VERIFIED and verdict.happening is Happening.UNANSWERED
     values = _judged(row, state, verdict, now, observed_at, proved, kept=kept)
     values |= ended.values(row) if ended else {}
-    values |= _overdue(row, state, values["reason"], now, paused=paused)
+    late = now >= deadline_at and now >= paused_until and state in OPEN_STATES
+    values |= {
+        "deadline_at": deadline_at,
+        "overdue": late and values["reason"] != Reason.STALE,
+    }
     values |= _settle(row, state, values, observed_at or now)
     return _move(connection, row, values, now)
 
@@ -323,19 +329,12 @@ def _judged(
     return values
 
 
-def _overdue(
-    row: Row[Any], state: State, reason: str, now: Millis, *, paused: bool
-) -> dict[str, Any]:
-    late = now >= row.deadline_at and state in OPEN_STATES
-    return {"overdue": late and reason != Reason.STALE and not paused}
-
-
 def _settle(row: Row[Any], state: State, values: dict[str, Any], at: Millis) -> dict[str, Any]:
     """Met, missed or excused: once, and only for what is counted."""
     if row.settled is not None or row.origin not in SETTLING_ORIGINS:
         return {}
     if state is State.VERIFIED:
-        return {"settled": Result.MET if at <= row.deadline_at else Result.MISSED}
+        return {"settled": Result.MET if at <= values["deadline_at"] else Result.MISSED}
     return {"settled": Result.MISSED} if values["overdue"] else {}
 
 

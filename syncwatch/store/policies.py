@@ -181,6 +181,12 @@ def known_revisions(connection: Connection, harbor: str) -> list[Revision]:
     ]
 
 
+def policy_name(connection: Connection, harbor: str, policy_id: int) -> str:
+    """The present name of a policy; its id where it is not known."""
+    row = _policy_row(connection, harbor, policy_id)
+    return str(row.name) if row is not None else str(policy_id)
+
+
 SKEW_USED = SECOND
 """A smaller difference is the question's own way there and back, and is taken for none."""
 

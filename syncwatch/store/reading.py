@@ -22,7 +22,7 @@ from syncwatch.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Row, Select
 
@@ -56,23 +56,25 @@ class Snapshot:
     findings: dict[tuple[str, str, str], int]
 
 
-def snapshot(connection: Connection) -> Snapshot:
-    """One consistent picture, at a cost that does not grow with the number of images."""
-    known = policy_store.known_destinations(connection)
-    rows = connection.execute(select(counts).where(counts.c.n != 0))
+def snapshot(connection: Connection, watched: Collection[str]) -> Snapshot:
+    """One consistent picture of the harbors watched, at a cost that does not grow with images."""
+    known = [one for one in policy_store.known_destinations(connection) if one.harbor in watched]
+    rows = connection.execute(select(counts).where(counts.c.n != 0, counts.c.harbor.in_(watched)))
     counted = [Count(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's accessor
     pairs = {(one.harbor, one.policy_id, one.destination_id) for one in counted}
     return Snapshot(
         harbors=[
             policy_store.HarborRow(**row._mapping)  # noqa: SLF001
-            for row in connection.execute(select(harbors).order_by(harbors.c.name))
+            for row in connection.execute(
+                select(harbors).where(harbors.c.name.in_(watched)).order_by(harbors.c.name)
+            )
         ],
-        policies=policy_store.known_policies(connection),
+        policies=[one for one in policy_store.known_policies(connection) if one.harbor in watched],
         destinations=known,
         counts=counted,
         behind=_behind(connection, pairs),
         evidence=_evidence(connection, known),
-        findings=_finding_counts(connection),
+        findings=_finding_counts(connection, watched),
     )
 
 
@@ -110,10 +112,14 @@ def _evidence(connection: Connection, known: Sequence[Destination]) -> dict[int,
     return found
 
 
-def _finding_counts(connection: Connection) -> dict[tuple[str, str, str], int]:
+def _finding_counts(
+    connection: Connection, watched: Collection[str]
+) -> dict[tuple[str, str, str], int]:
     table = findings.c
-    query = select(table.harbor, table.finding, table.severity, func.count()).group_by(
-        table.harbor, table.finding, table.severity
+    query = (
+        select(table.harbor, table.finding, table.severity, func.count())
+        .where(table.harbor.in_(watched))
+        .group_by(table.harbor, table.finding, table.severity)
     )
     return {(row[0], row[1], row[2]): row[3] for row in connection.execute(query)}
 
@@ -155,9 +161,10 @@ def timeline(connection: Connection, expectation_id: int) -> list[Row[Any]]:
     return list(connection.execute(query.order_by(changes.c.id).limit(1000)))
 
 
-def list_findings(connection: Connection) -> list[Row[Any]]:
-    """All findings, the oldest first."""
-    return list(connection.execute(select(findings).order_by(findings.c.since)))
+def list_findings(connection: Connection, watched: Collection[str]) -> list[Row[Any]]:
+    """The findings of the harbors watched, the oldest first."""
+    query = select(findings).where(findings.c.harbor.in_(watched)).order_by(findings.c.since)
+    return list(connection.execute(query))
 
 
 def last_executions(connection: Connection) -> dict[tuple[str, int], Row[Any]]:

@@ -73,7 +73,8 @@ class Authentication:
     """Headers for one registry: none, Basic, or a Bearer token for each repository.
 
     `credentials` is asked at each use, since a rotated secret shows there; `forget` has its files
-    read again, after a 401. `clock` gives milliseconds. Tokens are asked for once, however many looks wait for the same one.
+    read again, after a 401. `clock` gives milliseconds. Tokens are asked for once,
+    however many looks wait for the same one.
     """
 
     def __init__(

@@ -47,14 +47,17 @@ NEAR = 10 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the configuration says of a destination, in milliseconds; `paused` is maintenance."""
+    """What the configuration says of a destination, in milliseconds.
+
+    `paused_until` is the end of a maintenance: deadlines within it move there.
+    """
 
     grace: Millis
     give_up_after: Millis
     stale_after: Millis
     retry_first: Millis
     retry_longest: Millis
-    paused: bool
+    paused_until: Millis
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,12 @@ def judge_name(
     if keep:
         observations.add(connection, destination.id, repository, reference, seen)
     harbor = policies.harbor_row(connection, destination.harbor)
-    owed = _owed_there(connection, destination.id, repository, reference)
+    owed = [
+        one
+        for one in _owed_there(connection, destination.id, repository, reference)
+        # What was not asked about came up while we looked; its own look is due.
+        if seen.problem is not None or one.digest in seen.held
+    ]
     judged = [_judge(connection, destination, harbor, one, seen, terms, now) for one in owed]
     asked = [one.subject_id for one, (_, ask) in zip(owed, judged, strict=True) if ask]
     if asked:
@@ -136,7 +144,7 @@ def _judge(
     terms: Terms,
     now: Millis,
 ) -> tuple[Change | None, bool]:
-    facts = _facts(connection, harbor, row, terms, now)
+    facts = _facts(connection, harbor, row, seen, terms, now)
     verdict = decide(_owed(row, destination), seen, facts, now)
     run = next((one for one in facts.runs if one.task_id is not None), None)
     proved = seen.proves(row.digest)
@@ -148,7 +156,7 @@ def _judge(
             now=now,
             observed_at=seen.at if seen.problem is None else None,
             proved=(seen.level or Level.MATCHED) if proved else None,
-            paused=terms.paused,
+            paused_until=terms.paused_until if terms.paused_until > now else 0,
             ended=_ended(run) if run else None,
         )
     except IllegalTransitionError:
@@ -180,7 +188,12 @@ def _owed(row: Row[Any], destination: Destination) -> Owed:
 
 
 def _facts(
-    connection: Connection, harbor: HarborRow, row: Row[Any], terms: Terms, now: Millis
+    connection: Connection,
+    harbor: HarborRow,
+    row: Row[Any],
+    seen: Observation,
+    terms: Terms,
+    now: Millis,
 ) -> Facts:
     skew = policies.used_skew(harbor.skew)
     rules = policies.rules_of(row.rules)
@@ -198,6 +211,7 @@ def _facts(
         reaches_back=reached,
         source_digest=row.source_digest,
         source_read_at=row.source_read_at,
+        served_since=_served_since(connection, row, seen),
         override=rules.override,
         rivals=frozenset(digest for _, _, digest in others),
         # Harbor's ends are whole seconds, so the moment itself may be up to one later.
@@ -209,6 +223,18 @@ def _facts(
         retry_first=terms.retry_first,
         retry_longest=terms.retry_longest,
     )
+
+
+def _served_since(connection: Connection, row: Row[Any], seen: Observation) -> Millis:
+    """When the first of the looks in a row ended that saw served what this one sees."""
+    since = seen.at
+    if seen.served in (None, row.digest):
+        return since
+    for one in observations.latest(connection, row.destination_id, row.repository, row.reference):
+        if one.problem is None and one.served != seen.served:
+            break
+        since = min(since, one.at) if one.problem is None else since
+    return since
 
 
 def _runs(

@@ -38,8 +38,8 @@ class RegistryClient:
     """Looks at one destination, over one `Outbound`, with one credential.
 
     `url` is the registry's base; `credentials` gives user name and password at each use, or None;
-    `forget` has its files read again after a 401. `clock` gives milliseconds; `token_realms` are hosts outside the registry's domain that may be
-    sent its credential for a token.
+    `forget` has its files read again after a 401. `clock` gives milliseconds; `token_realms`
+    are hosts outside the registry's domain that may be sent its credential for a token.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from syncwatch.model import MINUTE, SECOND, Finding, Millis, Observation, Reason, Severity, State
 from syncwatch.runtime import log
@@ -58,6 +58,9 @@ _FINDINGS = {
 
 class Looks(Protocol):
     """What the verifier needs of a registry client."""
+
+    quiet_until: Millis
+    """Until when it asked to be left alone (Retry-After)."""
 
     async def look(self, repository: str, reference: str, digests: Collection[str]) -> Observation:
         """What one name there holds."""
@@ -137,6 +140,8 @@ class Verifier:
             return _seconds_until(upcoming, now)
         if self._wrong_address:
             await self._judge_unseen(due, self._unlooked(now))
+        elif now < self._client.quiet_until:
+            await self._judge_unseen(due, self._asked_to_wait(now))
         elif self._away is not None and now < self._again_at:
             await self._judge_unseen(due, replace(self._away, began_at=now, at=now))
         elif self._away is not None:
@@ -217,6 +222,11 @@ class Verifier:
         if any(one.ask_source for one in judged):
             self._signals.wake(f"plan {self._destination.harbor}")
 
+    def _asked_to_wait(self, now: Millis) -> Observation:
+        seconds = (self._client.quiet_until - now) / SECOND
+        detail = f"it asked to be left alone for {seconds:.0f} s more"
+        return Observation(now, now, problem=Reason.RATE_LIMITED, detail=detail)
+
     def _unlooked(self, now: Millis) -> Observation:
         return Observation(now, now, problem=Reason.UNOBSERVED, detail=self._wrong_address)
 
@@ -230,7 +240,7 @@ def _due(
 ) -> tuple[list[Due], Millis | None]:
     """What is due now, longest first, and when the next will be."""
     query = (
-        select(subject_rows.c.repository, subject_rows.c.reference, rows.c.digest)
+        select(subject_rows.c.repository, subject_rows.c.reference)
         .join(subject_rows, subject_rows.c.id == rows.c.subject_id)
         .where(
             rows.c.destination_id == destination_id,
@@ -241,15 +251,33 @@ def _due(
         .order_by(rows.c.due_at)
         .limit(TAKEN)
     )
-    names: dict[tuple[str, str], set[str]] = {}
-    for repository, reference, digest in connection.execute(query):
-        names.setdefault((repository, reference), set()).add(digest)
+    names = list(dict.fromkeys((row[0], row[1]) for row in connection.execute(query)))
     upcoming = connection.execute(
         select(func.min(rows.c.due_at)).where(
             rows.c.destination_id == destination_id, rows.c.due_at > now
         )
     ).scalar()
-    return [Due(*name, frozenset(digests)) for name, digests in names.items()], upcoming
+    wanted = _wanted(connection, destination_id, names)
+    return [Due(*name, frozenset(wanted.get(name, ()))) for name in names], upcoming
+
+
+def _wanted(
+    connection: Connection, destination_id: int, names: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], set[str]]:
+    """All digests expected under each name: one look serves every subject on it."""
+    found: dict[tuple[str, str], set[str]] = {}
+    query = (
+        select(subject_rows.c.repository, subject_rows.c.reference, rows.c.digest)
+        .join(rows, rows.c.id == subject_rows.c.newest_id)
+        .where(
+            subject_rows.c.destination_id == destination_id,
+            tuple_(subject_rows.c.repository, subject_rows.c.reference).in_(names),
+            rows.c.state != State.CLOSED,
+        )
+    )
+    for repository, reference, digest in connection.execute(query) if names else ():
+        found.setdefault((repository, reference), set()).add(digest)
+    return found
 
 
 def _finding(destination: Destination, problem: Reason, detail: str) -> Finding:
