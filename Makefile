@@ -8,13 +8,15 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+# A job of its own on the terminal: Ctrl-C then ends the demo, with 0, and not make, with 130.
+on_terminal := if [ -t 0 ] && [ -t 1 ]; then set -m; fi;
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: $(STAMP) ## Show it at work: a simulated Harbor, the daemon, a live table (ARGS="--pushes 20")
-	@exec $(BIN)/syncwatch demo $(ARGS)
+	@$(on_terminal) $(BIN)/syncwatch demo $(ARGS)
 
 test: $(STAMP) ## Run the tests (ARGS="tests/plan -x" runs some)
 	@.ci/debian-packages
