@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
+from syncwatch.harbor.client import PAGE_SIZE
 from syncwatch.model import MINUTE, SECOND, Finding, Millis, Severity, Status
 from syncwatch.runtime import log
 from syncwatch.store import executions, expectations, findings, policies
@@ -103,9 +104,11 @@ class Follower:
         for page in range(1, FEED_PAGES + 1):
             listed = [_seen_execution(one) for one in await self._client.executions(page)]
             found |= {one.execution_id: one for one in listed}
-            ended = len(listed) < 100
-            if ended or min(one.execution_id for one in listed) <= row.feed_cursor:
-                return Feed(read_at, list(found.values()), whole=True, ended=ended)
+            ended = len(listed) < PAGE_SIZE
+            # A list that ends before what was read before was purged: something may be missing.
+            met = any(one.execution_id <= row.feed_cursor for one in listed)
+            if ended or met:
+                return Feed(read_at, list(found.values()), whole=met, ended=ended)
             starts = [one.start_at for one in listed if one.start_at is not None]
             if row.feed_cursor == 0 and starts and min(starts) < oldest_wanted:
                 return Feed(read_at, list(found.values()), whole=False, ended=False)
@@ -275,10 +278,10 @@ def _feed_since(row: HarborRow, feed: Feed) -> Millis:
     """Since when (Harbor's clock) no execution can have escaped us."""
     if feed.whole and row.feed_since is not None:
         return row.feed_since
-    if feed.ended:
+    if feed.ended and row.feed_cursor == 0:
         return 0
     starts = [one.start_at for one in feed.executions if one.start_at is not None]
-    return min(starts, default=row.watching_since)
+    return min(starts, default=feed.read_at + policies.used_skew(row.skew))
 
 
 def _wake(connection: Connection, harbor: str, task: Row[Any], now: Millis) -> set[int]:

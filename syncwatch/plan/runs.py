@@ -53,12 +53,24 @@ class Runs:
         self._clock = clock
 
     async def events_of(self, task: DueTask) -> Found:
-        """The events behind one task."""
+        """The events behind one task; a task that deletes brings none."""
+        if task.operation not in ("", "copy"):
+            await self._ask_sources(task)
+            return Found()
         if task.trigger == Trigger.EVENT_BASED:
             return await self._of_event(task)
         if task.trigger == Trigger.MANUAL:
             return await self._by_hand(task)
         return Found()
+
+    async def _ask_sources(self, task: DueTask) -> None:
+        """Something was deleted at the source: a single tag's deletion has no webhook."""
+        now = self._clock.now()
+        await self._database.write(
+            lambda c: subjects.ask_source_named(
+                c, self._harbor.name, task.source_repository, task.refs, now
+            )
+        )
 
     async def claimed(self, names: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """Of (repository, digest) pushed without a tag, those judged inside something else.
@@ -100,8 +112,6 @@ class Runs:
         if task.refs is not None:
             missing = [reference for reference in task.refs if reference not in told_of]
             return await self._read(task, missing)
-        if known:
-            return Found()
         if self._clock.now() < began + PATIENCE:
             return Found(again_at=began + PATIENCE)
         return await self._by_time(task, began)

@@ -62,6 +62,7 @@ class DueTask:
     execution_id: int
     policy_id: int
     trigger: str
+    operation: str
     source_repository: str
     start_at: Millis | None
     refs: tuple[str, ...] | None
@@ -240,6 +241,7 @@ def to_plan(connection: Connection, harbor: str, now: Millis, limit: int) -> lis
             row.execution_id,
             row.policy_id,
             row.trigger,
+            row.operation,
             row.source_repository,
             row.began,
             _refs(row.refs),

@@ -168,6 +168,13 @@ def _complete(connection: Connection, row: Row[Any], opening: Opening) -> list[C
         values["notified_at"] = opening.notified_at
     if opening.origin is Origin.PUSH and row.origin == Origin.TAG:
         values["origin"] = Origin.PUSH
+    late = opening.pushed_at - row.pushed_at
+    if opening.current and opening.source_read_at is not None and 0 < abs(late) < 2 * SECOND:
+        # A webhook's second stood in while Harbor could not be asked for the tag's own time.
+        values["pushed_at"] = opening.pushed_at
+        values["expected_at"] = row.expected_at + late
+        if row.settled is None:
+            values["deadline_at"] = row.deadline_at + late
     if not values:
         return []
     return [_change(connection, _compare_and_set(connection, row, values), row)]
@@ -519,6 +526,20 @@ def _milestones(row: Row[Any], before: Row[Any] | None) -> tuple[tuple[str, floa
         if at is not None and (before is None or getattr(before, column) is None):
             told.append((name, max(0.0, (at - row.expected_at) / SECOND)))
     return tuple(told)
+
+
+def pushed_within(
+    connection: Connection, harbor: str, policy_id: int, after: Millis, until: Millis
+) -> bool:
+    """Whether a policy is owed something that was pushed later than `after`, up to `until`."""
+    table = expectations.c
+    query = select(table.id).where(
+        table.harbor == harbor,
+        table.policy_id == policy_id,
+        table.pushed_at > after,
+        table.pushed_at <= until,
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def wake(

@@ -24,7 +24,7 @@ from syncwatch.store.schema import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row, Select
+    from sqlalchemy import ColumnElement, CompoundSelect, Connection, Row, Select
 
     from syncwatch.store.policies import Destination, HarborRow, Policy
 
@@ -210,6 +210,17 @@ def _with_names() -> Select[Any]:
     )
 
 
+def _of_repository(name: str) -> CompoundSelect[Any]:
+    """Subjects with that name on either side, each side by its own index."""
+    source = select(subjects.c.id).where(
+        subjects.c.harbor.in_(select(harbors.c.name)), subjects.c.source_repository == name
+    )
+    there = select(subjects.c.id).where(
+        subjects.c.destination_id.in_(select(destinations.c.id)), subjects.c.repository == name
+    )
+    return source.union(there)
+
+
 def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     table = expectations.c
     plain = (
@@ -224,8 +235,7 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     if wanted.state is None and not wanted.all:
         found.append(table.state != State.CLOSED)
     if wanted.repository is not None:
-        either = (subjects.c.source_repository, subjects.c.repository)
-        found.append(or_(*(column == wanted.repository for column in either)))
+        found.append(table.subject_id.in_(_of_repository(wanted.repository)))
     if wanted.policy is not None:
         named = policies.c.name == wanted.policy
         by_id = policies.c.policy_id == int(wanted.policy) if wanted.policy.isdigit() else None

@@ -182,6 +182,7 @@ expectations = Table(
     _partial("expectations_due", "destination_id", "due_at", where="due_at is not null"),
     _partial("expectations_closed", "closed_at", where="closed_at is not null"),
     Index("expectations_state", "state", "id"),
+    Index("expectations_pushed", "harbor", "policy_id", "pushed_at"),
     _partial("expectations_evidence", "destination_id", "proved_at", where="state = 'verified'"),
 )
 

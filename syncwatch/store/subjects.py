@@ -70,6 +70,22 @@ def ask_source_of(
     connection.execute(update(subjects).where(subjects.c.id.in_(wanted)).values(source_due_at=at))
 
 
+def ask_source_named(
+    connection: Connection,
+    harbor: str,
+    repository: str,
+    references: Collection[str] | None,
+    at: Millis,
+) -> None:
+    """Have these source tags asked for, or all that are open or verified where none is named."""
+    query = update(subjects).where(
+        subjects.c.harbor == harbor, subjects.c.source_repository == repository
+    )
+    if references is not None:
+        query = query.where(subjects.c.reference.in_(references))
+    connection.execute(query.values(source_due_at=at))
+
+
 def source_read(
     connection: Connection, harbor: str, repository: str, reference: str, digest: str, at: Millis
 ) -> None:

@@ -249,11 +249,21 @@ def _runs(
         )
         if row.reference in (executions.references(task) or (row.reference,))
     ]
-    for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since):
-        near = execution.start_at <= row.pushed_at + NEAR
-        if execution.trigger != Trigger.EVENT_BASED or near:
-            found.append(_run_of_execution(execution, skew))
+    found += [
+        _run_of_execution(execution, skew)
+        for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since)
+        if execution.trigger != Trigger.EVENT_BASED or _is_of(connection, row, execution)
+    ]
     return tuple(sorted(found, key=lambda run: run.execution_id, reverse=True))
+
+
+def _is_of(connection: Connection, row: Row[Any], execution: Row[Any]) -> bool:
+    """Whether an event's execution is this push's: it began soon after, and after no later one."""
+    if execution.start_at > row.pushed_at + NEAR:
+        return False
+    return not expectations.pushed_within(
+        connection, row.harbor, row.policy_id, row.pushed_at, execution.start_at
+    )
 
 
 def _run_of_task(task: Row[Any], skew: Millis) -> Run:
