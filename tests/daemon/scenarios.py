@@ -69,7 +69,7 @@ async def acting(
             yield Acted(harbor, registry, watched)
 
 
-async def only_in_time(watched: Watched, row: Mapping[str, Any]) -> list[str]:
+async def seen_in_time(watched: Watched, row: Mapping[str, Any]) -> list[str]:
     """What a row went through, in order: `pending/copying`, `verified` and so on."""
     told = await watched.one(row["id"])
     return [one["what"] for one in told["timeline"]]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from running import SECRET, running, settings_file, until
-from scenarios import Acted, Relay, acting, only_in_time
+from scenarios import Acted, Relay, acting, seen_in_time
 
 from syncwatch.lab import images
 from syncwatch.lab.harbor import LabHarbor
@@ -44,8 +45,6 @@ async def test_01_a_push_is_one_expectation_and_is_verified(tmp_path: Path) -> N
 
 
 def milliseconds(text: str) -> int:
-    from datetime import datetime
-
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
@@ -72,9 +71,6 @@ async def test_02_an_index_is_one_expectation_with_its_children_inside(tmp_path:
         assert {row["repository"] for row in rows} == {"mirror/team/web"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a look that follows the source's tag makes it too old again"
-)
 async def test_05_succeed_with_old_bytes_is_a_false_success(tmp_path: Path) -> None:
     policy = {"pattern": "ovr/**", "override": False}
     async with acting(tmp_path, "ovr", policies={"to-1": policy}) as acted:
@@ -130,7 +126,6 @@ async def test_07_each_level_of_a_run_by_hand_lands_on_its_name(tmp_path: Path) 
         assert len(await acted.rows()) == 12
 
 
-@pytest.mark.xfail(strict=True, reason="a look judges digests that it did not ask for")
 async def test_07_three_sources_on_one_name_collide(tmp_path: Path) -> None:
     async with acting(tmp_path, "flat", policies={"n--1": flatten("n", -1)}) as acted:
         pushed = push_flat(acted.harbor)
@@ -156,7 +151,6 @@ async def test_07_three_sources_on_one_name_collide(tmp_path: Path) -> None:
         assert all("n--1" in one["message"] and "n/image" in one["message"] for one in found)
 
 
-@pytest.mark.xfail(strict=True, reason="a run that flattens too deep is no finding yet")
 async def test_07_a_level_too_deep_fails_the_run_and_expects_nothing(tmp_path: Path) -> None:
     async with acting(tmp_path, "flat", policies={"n-2": flatten("n", 2)}) as acted:
         push_flat(acted.harbor)
@@ -201,7 +195,7 @@ async def test_09_a_destination_that_comes_back_is_never_failed(tmp_path: Path) 
         await acted.registry.start()
         row = await acted.watched.row(state="verified")
         assert not [
-            what for what in await only_in_time(acted.watched, row) if what.startswith("failed")
+            what for what in await seen_in_time(acted.watched, row) if what.startswith("failed")
         ]
         await acted.idle()
         assert await acted.watched.metric("syncwatch_executions_total", status="Succeed") == 1
@@ -253,7 +247,7 @@ async def test_13_a_burst_ends_verified_at_the_last_digest(tmp_path: Path) -> No
         await acted.watched.row(state="verified", digest=last)
         await acted.idle()
         for row in await acted.rows():
-            told = await only_in_time(acted.watched, row)
+            told = await seen_in_time(acted.watched, row)
             assert not [what for what in told if what.startswith("failed")]
             if row["digest"] != last:
                 assert (row["state"], row["reason"]) == ("closed", "superseded")
@@ -340,9 +334,29 @@ async def test_18_a_malformed_pattern_keeps_the_healthy_policy_from_starting(
         acted.harbor.push("two/app", "2", images.image("app 2"))
         await acted.watched.row(policy="two-b-healthy", state="verified", reference="2")
         await acted.idle()
-        await acted.watched.row(reference="1", state="failed", reason="not_started")
         assert len(await acted.rows()) == 2
         assert await acted.watched.metric("syncwatch_executions_total", status="Failed") == 1
+
+
+@pytest.mark.xfail(strict=True, reason="at the deadline the feed is always a moment too old")
+async def test_18_a_harbor_that_answers_is_not_called_unreachable_at_the_deadline(
+    tmp_path: Path,
+) -> None:
+    policies: dict[str, dict[str, Any]] = {
+        "healthy": {"pattern": "two/**"},
+        "bad-pattern": {"pattern": "two/[", "namespace": "bad"},
+    }
+    async with acting(
+        tmp_path,
+        "two",
+        policies=policies,
+        harbor_settings={"poll_every": "3s"},
+        destination_settings={"deadline": "1s"},
+    ) as acted:
+        acted.harbor.push("two/app", "1", images.image("app"))
+        row = await acted.watched.row(state="failed", reason="not_started")
+        told = await seen_in_time(acted.watched, row)
+        assert not [what for what in told if what.startswith("unknown")]
 
 
 async def test_19_what_was_pushed_while_the_policy_was_disabled_is_baseline(
@@ -382,7 +396,6 @@ def enable(acted: Acted, policy: str) -> None:
     record.enabled, record.updated = True, acted.harbor.world.now()
 
 
-@pytest.mark.xfail(strict=True, reason="a push is planned before its policy's edit was looked at")
 async def test_19_a_push_just_after_its_policy_was_enabled_is_expected(tmp_path: Path) -> None:
     policy = {"pattern": "dis/**", "enabled": False}
     async with acting(
