@@ -1,0 +1,130 @@
+"""The daemon dies at any moment, and nothing that it acknowledged is lost or counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sqlite3
+import time
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from running import SECRET, until
+from scene import POLICY, Scene, scene
+from servers.daemon import Served, served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = 10
+HEADERS = {"Authorization": SECRET, "Content-Type": "application/json"}
+
+
+def own_delivery(number: int) -> bytes:
+    """A webhook that no other equals; about an image of which nothing is expected."""
+    data = {
+        "resources": [{"digest": "sha256:" + f"{number:064x}", "tag": f"{number}"}],
+        "repository": {"repo_full_name": "elsewhere/image"},
+    }
+    body = {"type": "PUSH_ARTIFACT", "occur_at": int(time.time()), "event_data": data}
+    return json.dumps(body | {"number": number}).encode()
+
+
+async def deliver_until(
+    stop: asyncio.Event, daemon: Served, acknowledged: set[bytes], sender: int
+) -> None:
+    """Deliver one after another, and remember what was answered 202."""
+    for number in range(sender * 10_000, sender * 10_000 + 2000):
+        if stop.is_set():
+            return
+        body = own_delivery(number)
+        with suppress(aiohttp.ClientError, OSError):
+            if await daemon.send(body, HEADERS) == 202:
+                acknowledged.add(body)
+        await asyncio.sleep(0.01)
+
+
+async def push_until(stop: asyncio.Event, stage: Scene, chance: random.Random) -> int:
+    """Push new images and move a few tags; how many pushes there were."""
+    for number in range(600):
+        if stop.is_set():
+            return number
+        moving = chance.random() < 0.3
+        reference = f"moving{chance.randrange(3)}" if moving else f"1.{number}"
+        stage.push(reference, f"{number}")
+        await asyncio.sleep(0.05)
+    return 600
+
+
+def read(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a stopped store, which is only read."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost_or_settled_twice(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(20261123)
+    acknowledged: set[bytes] = set()
+    stop = asyncio.Event()
+    async with (
+        scene(tmp_path, destination={"deadline": "2s"}) as stage,
+        served(stage.config) as daemon,
+    ):
+        stage.harbor.create_webhook_policy("apps", daemon.webhook_url, auth_header=SECRET)
+        load = asyncio.gather(
+            *(deliver_until(stop, daemon, acknowledged, sender) for sender in range(4)),
+            push_until(stop, stage, chance),
+        )
+        settled_before: dict[int, str] = {}
+        for _ in range(KILLS):
+            await asyncio.sleep(chance.uniform(0.05, 1.2))
+            await daemon.kill()
+            settled_before = check(tmp_path / "syncwatch.db", acknowledged, settled_before)
+            await daemon.start()
+        stop.set()
+        await load
+        await stage.harbor.idle()
+
+        async def all_judged() -> bool:
+            told = json.loads(await daemon.get("/api/v1/status"))
+            return told["states"]["verified"] > 0 and told["states"]["pending"] == 0
+
+        await until(all_judged, within=25, told="a verdict on everything")
+        assert await daemon.stop() == 0
+        check(tmp_path / "syncwatch.db", acknowledged, settled_before)
+    assert len(acknowledged) > 50
+    assert "turn_crashed" not in daemon.said()
+    states = dict(
+        read(tmp_path / "syncwatch.db", "select state, count(*) from expectations group by 1")
+    )
+    print(f"{len(acknowledged)} acknowledged, {POLICY}: {states}")
+    assert set(states) <= {"verified", "closed"}
+
+
+def check(path: Path, acknowledged: set[bytes], settled_before: dict[int, str]) -> dict[int, str]:
+    """What holds of a store at any moment; which rows are settled, and how."""
+    # A store that was just killed has a log to be played back, which only a writer may do.
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    kept = {bytes(body) for (body,) in read(path, "select body from deliveries")}
+    assert acknowledged <= kept
+    settled = dict(read(path, "select id, settled from expectations where settled is not null"))
+    assert settled_before.items() <= settled.items()
+    keys = "harbor, policy_id, destination_id, state, reason, overdue"
+    counts = read(path, f"select {keys}, n from counts where n != 0 order by 1, 2, 3, 4, 5, 6")
+    rows = read(path, f"select {keys}, count(*) from expectations group by {keys} order by {keys}")
+    assert counts == rows
+    doubled = read(
+        path,
+        "select subject_id, digest from expectations group by subject_id, digest, pushed_at "
+        "having count(*) > 1",
+    )
+    assert doubled == []
+    return settled
