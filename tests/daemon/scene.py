@@ -50,7 +50,7 @@ class Scene:
 
     def stop_starting(self) -> None:
         """From now on no push starts an execution, without a trace (recording 18)."""
-        self.harbor.create_policy("malformed", DESTINATION, pattern="apps/{a")
+        self.harbor.create_policy("malformed", DESTINATION, pattern="{a")
 
     def start_again(self) -> None:
         """Remove what `stop_starting` did."""

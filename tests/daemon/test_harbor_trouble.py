@@ -156,9 +156,6 @@ async def test_a_push_told_while_harbor_is_in_trouble_is_expected_by_its_webhook
         ]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a stand-in's pushed_at stays the webhook's second once the tag was read"
-)
 async def test_a_push_told_while_harbor_was_away_takes_the_tags_own_time_afterwards(
     tmp_path: Path,
 ) -> None:

@@ -421,10 +421,6 @@ def _age(stage: Scene, seconds: float) -> None:
         row.push_time -= seconds
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a task without webhook is taken for that of any known push of the last ten seconds",
-)
 async def test_a_tag_made_right_after_a_push_is_found_though_its_webhooks_are_lost(
     tmp_path: Path,
 ) -> None:
@@ -576,9 +572,6 @@ async def test_an_execution_purged_from_the_history_is_not_a_failure(tmp_path: P
         assert (await watched.row(reference="done"))["state"] == "verified"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a feed that no longer holds what was read of it is not taken for a gap"
-)
 async def test_what_failed_unseen_and_was_purged_is_not_said_to_have_never_started(
     tmp_path: Path,
 ) -> None:
