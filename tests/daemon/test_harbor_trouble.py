@@ -251,7 +251,7 @@ async def test_a_clock_that_is_set_right_while_we_watch_is_no_finding_any_more(
         stage.harbor.switches.clock_skew = 0.0
         await until(found(watched, "clock_skew", there=False))
         stage.push("2.0")
-        await watched.row(reference="2.0", state="verified")
+        await watched.row(reference="2.0", state="verified", within=5)
 
 
 def _without(resource: str) -> list[dict[str, Any]]:
