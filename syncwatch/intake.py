@@ -7,7 +7,6 @@ three times in all (jobservice, webhook_job.go). What could not be made durable 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from typing import TYPE_CHECKING
@@ -102,23 +101,22 @@ class Intake:
             body=body,
         )
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                fresh = await asyncio.shield(self._inbox.add(delivery))
-        except (StoreError, TimeoutError) as error:
+            fresh = await self._inbox.add(delivery, ANSWER_WITHIN)
+        except StoreError as error:
             self._observe(harbor, event, "not_durable")
-            log.warning("delivery_not_durable", harbor=harbor, reason=str(error) or "too slow")
+            log.warning("delivery_not_durable", harbor=harbor, reason=str(error))
             return _answer(503, "not_durable", "It could not be stored; send it again.")
-        self._observe(harbor, event, _outcome(event, body, fresh=fresh))
+        self._observe(harbor, event, _outcome(event, payload, fresh=fresh))
         self._signals.wake(f"plan {harbor}")
         return web.Response(status=202)
 
 
-def _outcome(event: str, body: bytes, *, fresh: bool) -> str:
+def _outcome(event: str, payload: dict[str, object], *, fresh: bool) -> str:
     if not fresh:
         return "duplicate"
     if event not in (wire.PUSH, wire.DELETE, wire.REPLICATION):
         return "ignored"
-    return "accepted" if wire.read_delivery(body).understood else "ignored"
+    return "accepted" if wire.read_payload(payload).understood else "ignored"
 
 
 async def _read(request: web.Request) -> bytes | None:

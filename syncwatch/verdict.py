@@ -86,7 +86,8 @@ class Facts:
     """What is known beside the observation.
 
     `runs` are those that may bring this image, newest first. `asked_at` is when Harbor's feed of
-    executions was last read to its end, `reaches_back` whether it covers the time since the push.
+    executions was last read to its end, `answers` whether it does so now, `reaches_back` whether it
+    covers the time since the push.
     `source_read_at` is when the source's tag was last read, `source_digest` what it named;
     `served_since` is the first of the looks in a row that saw what this one saw served.
     `rivals` are digests that other subjects expect under the same name there. `busy_until` is
@@ -96,6 +97,7 @@ class Facts:
 
     runs: Sequence[Run]
     asked_at: Millis | None
+    answers: bool
     reaches_back: bool
     source_digest: str | None
     source_read_at: Millis | None
@@ -232,7 +234,11 @@ def _without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Mi
         return _awaited(owed, *_silence(owed, facts), now)
     if seen.began_at < owed.deadline_at:
         return Verdict(Happening.AWAITED, *_silence(owed, facts), now)
-    if facts.asked_at is None or facts.asked_at < owed.deadline_at or not facts.reaches_back:
+    asked = facts.asked_at is not None and facts.asked_at >= owed.deadline_at
+    if not asked and facts.answers:
+        # The feed will have been read past the deadline in a moment.
+        return Verdict(Happening.AWAITED, *_silence(owed, facts), now + SECOND)
+    if not asked or not facts.reaches_back:
         words = f"{owed.names} {told}, and Harbor could not be asked for its executions."
         return Verdict(
             Happening.UNANSWERED, Reason.HARBOR_UNREACHABLE, words, _later(owed, AWAITED_STEPS, now)
@@ -253,7 +259,8 @@ def _after_run(
     ended = run.ended_at if run.ended_at is not None else run.changed_at
     if not _succeeded(run):
         return _after_failure(owed, seen, run, fault[1], max(ended, run.changed_at), now)
-    final_from = ended + facts.grace
+    # Harbor's ends are whole seconds: it may have ended up to one later.
+    final_from = ended + SECOND + facts.grace
     if seen.began_at < final_from:
         words = f"Harbor's execution {run.execution_id} succeeded; {owed.names} {fault[1]} so far."
         due = min(_later(owed, AWAITED_STEPS, now), max(now, final_from))

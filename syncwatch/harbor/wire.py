@@ -127,11 +127,15 @@ def cloud_event_id(payload: dict[str, Any]) -> str | None:
 
 
 def read_delivery(body: bytes) -> Delivery:
-    """The delivery in a webhook body of either format. Raises MalformedError when it is no object.
+    """The delivery in a webhook body of either format; MalformedError when it is no object."""
+    return read_payload(read_object(body))
 
-    An object that cannot be interpreted is a Delivery with `understood` False: kept, not refused.
+
+def read_payload(payload: dict[str, Any]) -> Delivery:
+    """The delivery in a webhook's object.
+
+    One that cannot be interpreted is a Delivery with `understood` False: kept, not refused.
     """
-    payload = read_object(body)
     kind, identity = event_type(payload), cloud_event_id(payload)
     readers: dict[str, Callable[[dict[str, Any], Millis], Push | Deletion | Replication]] = {
         PUSH: _push,

@@ -126,6 +126,9 @@ class Planner:
 
     async def _plan_deliveries(self, waiting: Sequence[StoredDelivery], now: Millis) -> bool:
         """True when there may be more."""
+        if waiting:
+            heard = max(one.received_at for one in waiting)
+            await self._database.write(lambda c: policies.heard(c, self._harbor.name, heard))
         read = [(one, wire.read_delivery(one.body).event) for one in waiting]
         await self._take_hints(
             [(one, event) for one, event in read if isinstance(event, wire.Replication)], now

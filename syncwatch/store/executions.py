@@ -291,7 +291,12 @@ def runs_for(
 ) -> list[Row[Any]]:
     """Copying tasks of a policy and repository in executions since a moment (Harbor's clock)."""
     query = (
-        select(tasks, executions.c.status_text, executions.c.trigger)
+        select(
+            tasks,
+            executions.c.status_text,
+            executions.c.trigger,
+            executions.c.start_at.label("began"),
+        )
         .join(executions, _same_execution())
         .where(
             tasks.c.harbor == harbor,

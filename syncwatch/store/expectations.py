@@ -529,7 +529,12 @@ def _milestones(row: Row[Any], before: Row[Any] | None) -> tuple[tuple[str, floa
 
 
 def pushed_within(
-    connection: Connection, harbor: str, policy_id: int, after: Millis, until: Millis
+    connection: Connection,
+    harbor: str,
+    policy_id: int,
+    after: Millis,
+    until: Millis,
+    repository: str | None = None,
 ) -> bool:
     """Whether a policy is owed something that was pushed later than `after`, up to `until`."""
     table = expectations.c
@@ -539,6 +544,10 @@ def pushed_within(
         table.pushed_at > after,
         table.pushed_at <= until,
     )
+    if repository is not None:
+        query = query.join(subjects, subjects.c.id == table.subject_id).where(
+            subjects.c.source_repository == repository
+        )
     return connection.execute(query.limit(1)).first() is not None
 
 

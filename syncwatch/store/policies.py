@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, func, select, update
 
 from syncwatch.model import SECOND, Millis, Rules
 from syncwatch.store.expectations import insert
@@ -117,6 +117,15 @@ def harbor_row(connection: Connection, harbor: str) -> HarborRow:
 def set_harbor(connection: Connection, harbor: str, **values: object) -> None:
     """Write what was learnt of a harbor; the names are columns of `schema.harbors`."""
     connection.execute(update(harbors).where(harbors.c.name == harbor).values(**values))
+
+
+def heard(connection: Connection, harbor: str, at: Millis) -> None:
+    """A delivery of a harbor came at that time."""
+    connection.execute(
+        update(harbors)
+        .where(harbors.c.name == harbor, func.coalesce(harbors.c.last_webhook_at, 0) < at)
+        .values(last_webhook_at=at)
+    )
 
 
 def _destination(row: Row[Any]) -> Destination:

@@ -63,7 +63,7 @@ deliveries = Table(
     Column("body", LargeBinary, nullable=False),
     # null once planned
     Column("due_at", BigInteger),
-    Index("deliveries_sameness", "harbor", "sameness"),
+    Index("deliveries_sameness", "sameness"),
     Index("deliveries_received", "received_at"),
     _partial("deliveries_due", "harbor", "due_at", where="due_at is not null"),
 )

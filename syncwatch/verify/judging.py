@@ -208,6 +208,7 @@ def _facts(
     return Facts(
         runs=_runs(connection, harbor, row, skew),
         asked_at=harbor.feed_read_at,
+        answers=harbor.up and harbor.feed_ok,
         reaches_back=reached,
         source_digest=row.source_digest,
         source_read_at=row.source_read_at,
@@ -247,22 +248,34 @@ def _runs(
         for task in executions.runs_for(
             connection, harbor.name, row.policy_id, row.source_repository, since
         )
-        if row.reference in (executions.references(task) or (row.reference,))
+        if _may_bring(connection, row, task)
     ]
     found += [
         _run_of_execution(execution, skew)
         for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since)
-        if execution.trigger != Trigger.EVENT_BASED or _is_of(connection, row, execution)
+        if execution.trigger != Trigger.EVENT_BASED or _is_of(connection, row, execution.start_at)
     ]
     return tuple(sorted(found, key=lambda run: run.execution_id, reverse=True))
 
 
-def _is_of(connection: Connection, row: Row[Any], execution: Row[Any]) -> bool:
+def _may_bring(connection: Connection, row: Row[Any], task: Row[Any]) -> bool:
+    """Whether a task of the repository is for this reference, as far as anything tells."""
+    references = executions.references(task)
+    if references is not None:
+        return row.reference in references
+    return task.trigger != Trigger.EVENT_BASED or _is_of(
+        connection, row, task.began, row.source_repository
+    )
+
+
+def _is_of(
+    connection: Connection, row: Row[Any], began: Millis, repository: str | None = None
+) -> bool:
     """Whether an event's execution is this push's: it began soon after, and after no later one."""
-    if execution.start_at > row.pushed_at + NEAR:
+    if began > row.pushed_at + NEAR:
         return False
     return not expectations.pushed_within(
-        connection, row.harbor, row.policy_id, row.pushed_at, execution.start_at
+        connection, row.harbor, row.policy_id, row.pushed_at, began, repository
     )
 
 

@@ -36,6 +36,7 @@ def test_stale_evidence_stays_stale_until_a_look_learns_something() -> None:
     facts = Facts(
         runs=(),
         asked_at=8 * DAY,
+        answers=True,
         reaches_back=True,
         source_digest=None,
         source_read_at=None,

@@ -338,7 +338,6 @@ async def test_18_a_malformed_pattern_keeps_the_healthy_policy_from_starting(
         assert await acted.watched.metric("syncwatch_executions_total", status="Failed") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="at the deadline the feed is always a moment too old")
 async def test_18_a_harbor_that_answers_is_not_called_unreachable_at_the_deadline(
     tmp_path: Path,
 ) -> None:
