@@ -54,7 +54,7 @@ def forget_expectations(connection: Connection, before: Millis, most: int) -> bo
         select(func.coalesce(func.sum(counts.c.n), 0)).where(counts.c.state == State.CLOSED)
     ).scalar()
     table = expectations.c
-    replaced = subjects.c.newest_id != table.id
+    replaced = or_(subjects.c.newest_id.is_(None), subjects.c.newest_id != table.id)
     query = (
         select(expectations)
         .join(subjects, subjects.c.id == table.subject_id)
@@ -86,7 +86,7 @@ def _forget_expectation(connection: Connection, row: Row[Any]) -> None:
         .values(n=counts.c.n - 1)
     )
     subject = connection.execute(select(subjects).where(subjects.c.id == row.subject_id)).one()
-    if subject.newest_id == row.id:
+    if subject.newest_id in (None, row.id):
         _forget_subject(connection, subject)
 
 

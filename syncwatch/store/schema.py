@@ -25,7 +25,8 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself only for a column of type INTEGER.
+# SQLite numbers rows by itself only for a column of type INTEGER, and never twice only where the
+# table says so: an id in somebody's link must not come to mean something else.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -66,6 +67,7 @@ deliveries = Table(
     Index("deliveries_sameness", "sameness"),
     Index("deliveries_received", "received_at"),
     _partial("deliveries_due", "harbor", "due_at", where="due_at is not null"),
+    sqlite_autoincrement=True,
 )
 
 destinations = Table(
@@ -81,6 +83,7 @@ destinations = Table(
     Column("first_name", String, nullable=False),
     Column("gone_at", BigInteger),
     UniqueConstraint("harbor", "registry_id", "url"),
+    sqlite_autoincrement=True,
 )
 
 policies = Table(
@@ -140,6 +143,7 @@ subjects = Table(
         where="behind_since is not null",
     ),
     _partial("subjects_source_due", "harbor", "source_due_at", where="source_due_at is not null"),
+    sqlite_autoincrement=True,
 )
 
 expectations = Table(
@@ -184,6 +188,7 @@ expectations = Table(
     Index("expectations_state", "state", "id"),
     Index("expectations_pushed", "harbor", "policy_id", "pushed_at"),
     _partial("expectations_evidence", "destination_id", "proved_at", where="state = 'verified'"),
+    sqlite_autoincrement=True,
 )
 
 changes = Table(
@@ -195,6 +200,7 @@ changes = Table(
     Column("what", String, nullable=False),
     Column("detail", String, nullable=False, default=""),
     Index("changes_expectation", "expectation_id", "id"),
+    sqlite_autoincrement=True,
 )
 
 observations = Table(
@@ -211,6 +217,7 @@ observations = Table(
     Column("problem", String),
     Column("seen", Text, nullable=False),
     Index("observations_name", "destination_id", "repository", "reference", "id"),
+    sqlite_autoincrement=True,
 )
 
 executions = Table(
