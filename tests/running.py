@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from syncwatch.runtime import Clock
 
-SECRET = "Bearer webhook-secret"  # noqa: S105
+SECRET = "Bearer webhook-secret"
 
 QUICK_HARBOR = {"poll_every": "200ms", "policies_every": "300ms", "give_up_after": "3s"}
 """Harbor's times for tests against LabTimes.fast()."""

@@ -69,7 +69,6 @@ def test_every_requirement_is_locked_with_a_hash() -> None:
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
 
 
-@pytest.mark.xfail(strict=True, reason="store/expectations.py is to be divided")
 def test_no_file_of_ours_is_longer_than_500_lines() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     long = {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LINES_OF_A_FILE}

@@ -13,7 +13,7 @@ from syncwatch.errors import PatternError
 from syncwatch.model import Finding, Level, Millis, Severity
 from syncwatch.plan.matching import matches
 from syncwatch.plan.promises import Event, NoPromise, Promise, by_policy, in_force, promise
-from syncwatch.store import expectations, findings, policies, subjects
+from syncwatch.store import findings, generations, policies, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,9 +97,9 @@ class Opening:
         begins = told.run_at if told.run_at is not None else promised.expected_at
         expected_at = begins - skew
         opened.changes.extend(
-            expectations.open_generation(
+            generations.open_generation(
                 connection,
-                expectations.Opening(
+                generations.Opening(
                     harbor=self._harbor,
                     policy_id=promised.policy_id,
                     source_repository=told.event.repository,

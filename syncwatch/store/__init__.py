@@ -2,6 +2,6 @@
 
 `schema` says what is kept; `database` opens it, for SQLite and PostgreSQL alike, with one writer
 that groups what is asked of it into transactions; then one file a concern: `deliveries` (the
-inbox), `policies`, `expectations`, `executions`, `observations`, `findings`, `reading` (what
-reports read) and `retention`.
+inbox), `policies`, `subjects`, `generations`, `expectations`, `executions`, `observations`,
+`findings`, `reading` (what reports read) and `retention`.
 """

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import and_, case, func, or_, select, update
 
 from syncwatch.model import SECOND, Millis, Status
-from syncwatch.store.expectations import insert
+from syncwatch.store.dialect import insert
 from syncwatch.store.schema import executions, tasks
 
 if TYPE_CHECKING:

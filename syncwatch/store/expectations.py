@@ -1,18 +1,16 @@
-"""Subjects and their generations: opened, moved through the life table, settled once, closed.
+"""Expectations: moved through the life table, settled once, closed.
 
-In: `plan` opens and closes, `verify` moves. Out: a `Change` for every change of state, told to
-logs and metrics after the transaction is durable. Every change is one compare-and-set on the
-row's revision, and keeps `counts` and the subject's `behind_since` in the same transaction.
+In: `plan` closes, `verify` moves; `generations` opens. Out: a `Change` for every change of state,
+told to logs and metrics after the transaction is durable. Every change is one compare-and-set on
+the row's revision, and keeps `counts` and the subject's `behind_since` in the same transaction.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import or_, select, update
 
 from syncwatch.errors import StoreError
 from syncwatch.model import (
@@ -31,6 +29,7 @@ from syncwatch.model import (
     State,
     step,
 )
+from syncwatch.store.dialect import insert
 from syncwatch.store.schema import changes, counts, expectations, subjects
 
 if TYPE_CHECKING:
@@ -39,226 +38,6 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row
 
     from syncwatch.model import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What is expected, as the planner sees it.
-
-    `digest` is to be served as `reference` in `repository` at the destination. `current` says
-    whether the source named it when it was read at `source_read_at` (our clock); else it was
-    already overtaken, or Harbor could not be asked (`source_read_at` None) and the event's word
-    stands in. `pushed_at` is Harbor's clock, the rest ours.
-    """
-
-    harbor: str
-    policy_id: int
-    source_repository: str
-    reference: str
-    destination_id: int
-    repository: str
-    digest: str
-    origin: Origin
-    pushed_at: Millis
-    expected_at: Millis
-    deadline_at: Millis
-    required_level: Level
-    current: bool
-    source_read_at: Millis | None
-    notified_at: Millis | None = None
-    execution_id: int | None = None
-    due_at: Millis | None = None
-
-
-def insert(connection: Connection) -> Any:
-    """The dialect's insert, the one that knows `on_conflict_do_…`."""
-    return postgres_insert if connection.dialect.name == "postgresql" else sqlite_insert
-
-
-def open_generation(connection: Connection, opening: Opening, now: Millis) -> list[Change]:
-    """Begin a generation where this is news; say nothing where it is known.
-
-    A new generation begins when the source's tag names another digest, or is set again after its
-    deletion. The same digest again begins nothing. What was overtaken opens and closes at once.
-    """
-    subject = _subject(connection, opening)
-    known = _generations(connection, subject.id)
-    if opening.source_read_at is not None and (subject.source_read_at or 0) <= (
-        opening.source_read_at
-    ):
-        _remember_source(connection, subject, opening)
-    elif opening.source_read_at is None:
-        _ask_source_again(connection, subject.id, now)
-    newest = next((row for row in known if row.id == subject.newest_id), None)
-    if not _is_current(opening, newest):
-        return _overtaken(connection, subject, known, opening, now)
-    if newest is not None and newest.digest == opening.digest and not _set_anew(newest):
-        return _complete(connection, newest, opening)
-    told = _supersede(connection, newest, opening, now) if newest is not None else []
-    row = _insert(connection, subject, opening, now)
-    connection.execute(
-        update(subjects)
-        .where(subjects.c.id == subject.id)
-        .values(newest_id=row.id, behind_since=_behind(connection, subject.id, opening))
-    )
-    return [*told, _change(connection, row, None)]
-
-
-def _is_current(opening: Opening, newest: Row[Any] | None) -> bool:
-    if opening.source_read_at is None and newest is not None:
-        return bool(opening.pushed_at >= newest.pushed_at)
-    return opening.current
-
-
-def _set_anew(newest: Row[Any]) -> bool:
-    """Whether the newest generation ended by the tag's deletion, so that this sets it again."""
-    return bool(newest.state == State.CLOSED and newest.reason == Reason.DELETED_AT_SOURCE)
-
-
-def _subject(connection: Connection, opening: Opening) -> Row[Any]:
-    key = {
-        "harbor": opening.harbor,
-        "policy_id": opening.policy_id,
-        "source_repository": opening.source_repository,
-        "reference": opening.reference,
-        "destination_id": opening.destination_id,
-        "repository": opening.repository,
-    }
-    connection.execute(insert(connection)(subjects).values(**key).on_conflict_do_nothing())
-    query = select(subjects).where(and_(*(subjects.c[name] == v for name, v in key.items())))
-    return connection.execute(query.with_for_update()).one()
-
-
-def _generations(connection: Connection, subject_id: int) -> list[Row[Any]]:
-    """The newest generations of a subject, by the time of their push, newest first."""
-    table = expectations.c
-    query = (
-        select(expectations)
-        .where(table.subject_id == subject_id)
-        .order_by(table.pushed_at.desc(), table.id.desc())
-        .limit(50)
-    )
-    return list(connection.execute(query))
-
-
-def _remember_source(connection: Connection, subject: Row[Any], opening: Opening) -> None:
-    if not opening.current:
-        return
-    connection.execute(
-        update(subjects)
-        .where(subjects.c.id == subject.id)
-        .values(
-            source_digest=opening.digest,
-            source_read_at=opening.source_read_at,
-            source_due_at=None,
-        )
-    )
-
-
-def _ask_source_again(connection: Connection, subject_id: int, now: Millis) -> None:
-    connection.execute(
-        update(subjects).where(subjects.c.id == subject_id).values(source_due_at=now + 5 * SECOND)
-    )
-
-
-def _complete(connection: Connection, row: Row[Any], opening: Opening) -> list[Change]:
-    """A second source told of the same generation: keep what the first could not know."""
-    values: dict[str, Any] = {}
-    if row.notified_at is None and opening.notified_at is not None:
-        values["notified_at"] = opening.notified_at
-    if opening.origin is Origin.PUSH and row.origin == Origin.TAG:
-        values["origin"] = Origin.PUSH
-    late = opening.pushed_at - row.pushed_at
-    if opening.current and opening.source_read_at is not None and 0 < abs(late) < 2 * SECOND:
-        # A webhook's second stood in while Harbor could not be asked for the tag's own time.
-        values["pushed_at"] = opening.pushed_at
-        values["expected_at"] = row.expected_at + late
-        if row.settled is None:
-            values["deadline_at"] = row.deadline_at + late
-    if not values:
-        return []
-    return [_change(connection, _compare_and_set(connection, row, values), row)]
-
-
-def _overtaken(
-    connection: Connection,
-    subject: Row[Any],
-    known: list[Row[Any]],
-    opening: Opening,
-    now: Millis,
-) -> list[Change]:
-    """The source names something else by now: a generation that ends as it begins.
-
-    A digest that was in force at the time, or is known with that push, is no news.
-    """
-    in_force = next((row for row in known if row.pushed_at <= opening.pushed_at + SECOND), None)
-    if in_force is not None and in_force.digest == opening.digest:
-        return _complete(connection, in_force, opening)
-    row = _insert(connection, subject, replace(opening, due_at=None), now)
-    # Nobody could have been told of it in time, so it is excused whatever its subject's age.
-    ended = close(
-        connection,
-        row.id,
-        Reason.SUPERSEDED,
-        _SUPERSEDED,
-        now,
-        keep_behind=True,
-        superseded_at=row.expected_at,
-    )
-    return [_change(connection, row, None), *([ended] if ended else [])]
-
-
-_SUPERSEDED = "The source's tag names a newer digest."
-
-
-def _behind(connection: Connection, subject_id: int, opening: Opening) -> Millis:
-    before = connection.execute(
-        select(subjects.c.behind_since).where(subjects.c.id == subject_id)
-    ).scalar()
-    return min(before, opening.expected_at) if before is not None else opening.expected_at
-
-
-def _supersede(
-    connection: Connection, newest: Row[Any], opening: Opening, now: Millis
-) -> list[Change]:
-    told = close(
-        connection,
-        newest.id,
-        Reason.SUPERSEDED,
-        _SUPERSEDED,
-        now,
-        keep_behind=True,
-        superseded_at=opening.expected_at,
-    )
-    return [told] if told else []
-
-
-def _insert(connection: Connection, subject: Row[Any], opening: Opening, now: Millis) -> Row[Any]:
-    scheduled = opening.due_at is not None and opening.due_at > now
-    values = {
-        "subject_id": subject.id,
-        "harbor": opening.harbor,
-        "policy_id": opening.policy_id,
-        "destination_id": opening.destination_id,
-        "operation": Operation.COPY,
-        "origin": opening.origin,
-        "digest": opening.digest,
-        "state": State.PENDING,
-        "reason": Reason.SCHEDULED if scheduled else Reason.WAITING,
-        "message": "No look has been taken yet.",
-        "required_level": opening.required_level,
-        "pushed_at": opening.pushed_at,
-        "expected_at": opening.expected_at,
-        "deadline_at": opening.deadline_at,
-        "notified_at": opening.notified_at,
-        "execution_id": opening.execution_id,
-        "due_at": opening.due_at,
-    }
-    query = expectations.insert().values(**values).returning(expectations)
-    row = connection.execute(query).one()
-    _count(connection, row, 1)
-    _note(connection, row.id, now, "expected", f"{opening.digest} by {opening.origin}")
-    return row
 
 
 def judge(
@@ -415,22 +194,23 @@ def _move(
     *,
     keep_behind: bool = False,
 ) -> Change | None:
-    moved = _compare_and_set(connection, row, values)
+    moved = compare_and_set(connection, row, values)
     if (moved.state, moved.reason, moved.overdue) != (row.state, row.reason, row.overdue):
-        _count(connection, row, -1)
-        _count(connection, moved, 1)
+        count(connection, row, -1)
+        count(connection, moved, 1)
     if not keep_behind:
         _keep_behind(connection, row, moved, now)
     told = (moved.state, moved.reason) != (row.state, row.reason)
     if told:
         what = f"{moved.state}/{moved.reason}" if moved.reason else moved.state
-        _note(connection, row.id, now, what, moved.message)
+        note(connection, row.id, now, what, moved.message)
     if told or moved.settled != row.settled or moved.false_success != row.false_success:
-        return _change(connection, moved, row)
+        return change_of(connection, moved, row)
     return None
 
 
-def _compare_and_set(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+def compare_and_set(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    """Write `values` unless somebody else changed the row since: then a StoreError says so."""
     moved = connection.execute(
         update(expectations)
         .where(expectations.c.id == row.id, expectations.c.revision == row.revision)
@@ -457,7 +237,8 @@ def _keep_behind(connection: Connection, before: Row[Any], after: Row[Any], now:
     )
 
 
-def _count(connection: Connection, row: Row[Any], by: int) -> None:
+def count(connection: Connection, row: Row[Any], by: int) -> None:
+    """Keep the count of the row's state, reason and lateness."""
     statement = insert(connection)(counts).values(
         harbor=row.harbor,
         policy_id=row.policy_id,
@@ -474,13 +255,15 @@ def _count(connection: Connection, row: Row[Any], by: int) -> None:
     )
 
 
-def _note(connection: Connection, expectation_id: int, at: Millis, what: str, detail: str) -> None:
+def note(connection: Connection, expectation_id: int, at: Millis, what: str, detail: str) -> None:
+    """Add a line to an expectation's timeline."""
     connection.execute(
         changes.insert().values(expectation_id=expectation_id, at=at, what=what, detail=detail)
     )
 
 
-def _change(connection: Connection, row: Row[Any], before: Row[Any] | None) -> Change:
+def change_of(connection: Connection, row: Row[Any], before: Row[Any] | None) -> Change:
+    """What is to be told of a row that was `before` something else (None: just opened)."""
     subject = connection.execute(
         select(subjects.c.source_repository, subjects.c.reference).where(
             subjects.c.id == row.subject_id

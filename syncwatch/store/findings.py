@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from syncwatch.store.expectations import insert
+from syncwatch.store.dialect import insert
 from syncwatch.store.schema import findings
 
 if TYPE_CHECKING:

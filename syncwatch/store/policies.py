@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import and_, func, select, update
 
 from syncwatch.model import SECOND, Millis, Rules
-from syncwatch.store.expectations import insert
+from syncwatch.store.dialect import insert
 from syncwatch.store.schema import destinations, harbors, policies, revisions
 
 if TYPE_CHECKING:

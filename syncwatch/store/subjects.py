@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-from syncwatch.store.expectations import insert
+from syncwatch.store.dialect import insert
 
 
 @dataclass(frozen=True, slots=True)

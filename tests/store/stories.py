@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from syncwatch.model import Change, Happening, Level, Origin, Reason, Verdict
-from syncwatch.store import expectations
+from syncwatch.store import expectations, generations
 from syncwatch.store.schema import counts, subjects
 from syncwatch.store.schema import expectations as rows
 
@@ -52,7 +52,7 @@ class Story:
     ) -> list[Change]:
         """The source's tag was set to a digest, as heard now."""
         pushed = self.now if pushed_at is None else pushed_at
-        opening = expectations.Opening(
+        opening = generations.Opening(
             harbor=HARBOR,
             policy_id=POLICY,
             source_repository="apps/web",
@@ -70,7 +70,7 @@ class Story:
             notified_at=notified_at,
             due_at=self.now,
         )
-        return expectations.open_generation(self.connection, opening, self.now)
+        return generations.open_generation(self.connection, opening, self.now)
 
     def judge(
         self, row: Row[Any], happening: Happening, reason: Reason | None = None, **more: Any

@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 from sqlalchemy import func, select
 from stories import NOW, POLICY, Story, digest
 
@@ -292,7 +291,6 @@ def test_too_many_ended_generations_go_oldest_first_and_open_ones_never(
     assert story.kept_counts() == story.counted()
 
 
-@pytest.mark.xfail(strict=True, reason="newest_id is null there, and null is never unequal")
 def test_what_was_overtaken_and_never_newest_is_forgotten_too(connection: Connection) -> None:
     story = Story(connection)
     story.open("a", current=False)
@@ -300,12 +298,7 @@ def test_what_was_overtaken_and_never_newest_is_forgotten_too(connection: Connec
     assert story.all() == []
 
 
-def test_an_id_that_was_forgotten_does_not_come_again(
-    connection: Connection, request: pytest.FixtureRequest
-) -> None:
-    if connection.dialect.name == "sqlite":
-        reason = "SQLite reuses the highest id unless the table says AUTOINCREMENT"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_an_id_that_was_forgotten_does_not_come_again(connection: Connection) -> None:
     story = Story(connection)
     story.open("a")
     first = story.row().id
