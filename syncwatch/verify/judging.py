@@ -253,7 +253,8 @@ def _runs(
     found += [
         _run_of_execution(execution, skew)
         for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since)
-        if execution.trigger != Trigger.EVENT_BASED or _is_of(connection, row, execution.start_at)
+        if execution.trigger != Trigger.EVENT_BASED
+        or _is_of(connection, row, execution.execution_id, execution.start_at)
     ]
     return tuple(sorted(found, key=lambda run: run.execution_id, reverse=True))
 
@@ -264,14 +265,23 @@ def _may_bring(connection: Connection, row: Row[Any], task: Row[Any]) -> bool:
     if references is not None:
         return row.reference in references
     return task.trigger != Trigger.EVENT_BASED or _is_of(
-        connection, row, task.began, row.source_repository
+        connection, row, task.execution_id, task.began, row.source_repository
     )
 
 
 def _is_of(
-    connection: Connection, row: Row[Any], began: Millis, repository: str | None = None
+    connection: Connection,
+    row: Row[Any],
+    execution_id: int,
+    began: Millis,
+    repository: str | None = None,
 ) -> bool:
-    """Whether an event's execution is this push's: it began soon after, and after no later one."""
+    """Whether an event's execution is this push's: it began soon after, and after no later one.
+
+    What has failed already is not called pending again for a run that may be another tag's.
+    """
+    if row.state == State.FAILED and execution_id != row.execution_id:
+        return False
     if began > row.pushed_at + NEAR:
         return False
     return not expectations.pushed_within(
