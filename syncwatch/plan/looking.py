@@ -138,6 +138,10 @@ class Looking:
 
     def _keep(self, connection: Connection, seen: Seen) -> Looked:
         row = policies.harbor_row(connection, self._harbor)
+        moved = seen.skew - row.skew
+        if row.last_look_at is not None and abs(moved) > SKEW_NOTICED:
+            # Harbor's clock was set: what is kept in it has to go with it.
+            policies.shift_clock(connection, self._harbor, moved)
         by_registry = self._keep_destinations(connection, seen)
         told = self._keep_policies(connection, seen, row, by_registry)
         changes = self._close_ended(connection, seen.at)

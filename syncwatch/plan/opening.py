@@ -44,6 +44,11 @@ class Told:
     only: int | None = None
     run_at: Millis | None = None
 
+    @property
+    def key(self) -> tuple[str, str, str, int | None]:
+        """What tells one event from another, however often it is told."""
+        return (self.event.repository, self.event.reference, self.event.digest, self.only)
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:

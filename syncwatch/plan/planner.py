@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from syncwatch.runtime import Clock, Signals
     from syncwatch.store.database import Database
     from syncwatch.store.deliveries import StoredDelivery
-    from syncwatch.store.executions import DueTask
     from syncwatch.store.policies import HarborRow
 
 BATCH = 100
@@ -74,6 +73,7 @@ class Planner:
         self._opening = Opening(harbor.name, settings)
         self._runs = Runs(harbor, database, self._sources, clock)
         self._tried_look_at: Millis = 0
+        self._heard_at: Millis = 0
 
     async def turn(self) -> float:
         """Look at Harbor if due, then plan what is due; seconds until the next turn."""
@@ -81,12 +81,14 @@ class Planner:
         waiting = await self._database.read(
             lambda c: deliveries.due(c, self._harbor.name, now, BATCH)
         )
+        await self._hear(waiting)
         row, wait = await self._look(now, waiting)
         if row.last_look_at is None:
             # Nothing can be promised before Harbor's policies were seen once.
             return 1.0
         if wait:
             return wait / SECOND
+        self._sources.forget_lists()
         again = await self._plan_deliveries(waiting, now)
         again |= await self._plan_tasks(now)
         again |= await self._read_sources(now)
@@ -121,14 +123,18 @@ class Planner:
         self._signals.wake("destinations")
         return await self._row(), 0
 
+    async def _hear(self, waiting: Sequence[StoredDelivery]) -> None:
+        """When Harbor was last heard of; known also while nothing can be planned."""
+        heard = max((one.received_at for one in waiting), default=0)
+        if heard > self._heard_at:
+            await self._database.write(lambda c: policies.heard(c, self._harbor.name, heard))
+            self._heard_at = heard
+
     async def _row(self) -> HarborRow:
         return await self._database.read(lambda c: policies.harbor_row(c, self._harbor.name))
 
     async def _plan_deliveries(self, waiting: Sequence[StoredDelivery], now: Millis) -> bool:
         """True when there may be more."""
-        if waiting:
-            heard = max(one.received_at for one in waiting)
-            await self._database.write(lambda c: policies.heard(c, self._harbor.name, heard))
         read = [(one, wire.read_delivery(one.body).event) for one in waiting]
         await self._take_hints(
             [(one, event) for one, event in read if isinstance(event, wire.Replication)], now
@@ -249,18 +255,24 @@ class Planner:
         due = await self._database.read(
             lambda c: executions.to_plan(c, self._harbor.name, now, BATCH)
         )
+        self._sources.forget_lists()
+        again: dict[int, Millis | None] = {}
+        told: dict[tuple[str, str, str, int | None], Told] = {}
+        answers: dict[tuple[str, str], Named | Absent | Unasked] = {}
         for task in due:
             found = await self._runs.events_of(task)
-            if found.again_at is None:
-                for begin in range(0, len(found.told), WRITTEN_AT_ONCE):
-                    part = found.told[begin : begin + WRITTEN_AT_ONCE]
-                    await self._write(part, found.answers, [], now)
-            await self._planned(task, found.again_at)
+            again[task.task_id] = found.again_at
+            # Tasks near each other find the same tags.
+            told = {one.key: one for one in found.told} | told
+            answers |= found.answers
+        events = list(told.values())
+        for begin in range(0, len(events), WRITTEN_AT_ONCE):
+            part = events[begin : begin + WRITTEN_AT_ONCE]
+            names = {(one.event.repository, one.event.reference) for one in part}
+            await self._write(part, {name: answers[name] for name in names}, [], now)
+        if again:
+            await self._database.write(lambda c: executions.planned(c, self._harbor.name, again))
         return len(due) >= BATCH
-
-    async def _planned(self, task: DueTask, again_at: Millis | None) -> None:
-        name = self._harbor.name
-        await self._database.write(lambda c: executions.planned(c, name, task.task_id, again_at))
 
     async def _read_sources(self, now: Millis) -> bool:
         """Source tags to be read again: a mismatch, a deletion, or Harbor was away."""

@@ -83,7 +83,7 @@ class Runs:
             known = await self._known_claims(repository, digests)
             if known != digests:
                 listed = await self._sources.list(repository)
-                parts = () if isinstance(listed, Unasked) else listed
+                parts = () if isinstance(listed, Unasked) else listed.artifacts
                 known |= digests & {part for one in parts for part in one.parts}
             found |= {(repository, digest) for digest in known}
         return found
@@ -139,13 +139,12 @@ class Runs:
 
     async def _by_time(self, task: DueTask, began: Millis) -> Found:
         """No webhook came: the tags of the repository that were set just before the execution."""
-        read_at = self._clock.now()
         listed = await self._sources.list(task.source_repository)
         if isinstance(listed, Unasked):
-            return Found(again_at=read_at + 5 * SECOND)
+            return Found(again_at=self._clock.now() + 5 * SECOND)
         answers = {
-            (task.source_repository, tag.name): named(artifact, tag.name, read_at)
-            for artifact in listed
+            (task.source_repository, tag.name): named(artifact, tag.name, listed.read_at)
+            for artifact in listed.artifacts
             for tag in artifact.tags or ()
         }
         near = {
@@ -157,17 +156,16 @@ class Runs:
 
     async def _by_hand(self, task: DueTask) -> Found:
         """All that the policy selects in the task's repository, as Harbor lists it for a run."""
-        read_at = self._clock.now()
         listed = await self._sources.list(task.source_repository)
         if isinstance(listed, Unasked):
-            return Found(again_at=read_at + 5 * SECOND)
-        began = task.start_at or read_at
+            return Found(again_at=self._clock.now() + 5 * SECOND)
+        began = task.start_at or listed.read_at
         told, answers = [], {}
-        for artifact in listed:
+        for artifact in listed.artifacts:
             references = [tag.name for tag in artifact.tags or ()] or [artifact.digest]
             for reference in references:
                 name = (task.source_repository, reference)
-                answer = named(artifact, reference, read_at)
+                answer = named(artifact, reference, listed.read_at)
                 answers[name] = answer
                 if answer.pushed_at is None or answer.pushed_at <= began:
                     told.append(_of_run(name, answer, task, began))

@@ -15,7 +15,7 @@ from syncwatch.harbor import wire
 from syncwatch.model import SECOND, Millis, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from syncwatch.harbor.client import HarborClient
     from syncwatch.runtime import Clock
@@ -61,12 +61,21 @@ class Unasked:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The artifacts of a repository; `read_at` (ours) is before the question was asked."""
+
+    artifacts: Sequence[wire.SourceArtifact]
+    read_at: Millis
+
+
 class Sources:
     """Reads references of one Harbor."""
 
     def __init__(self, client: HarborClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
+        self._lists: dict[str, Listing] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def read_all(
@@ -89,13 +98,24 @@ class Sources:
             return Absent(read_at)
         return named(artifact, reference, read_at)
 
-    async def list(self, repository: str) -> list[wire.SourceArtifact] | Unasked:
-        """The artifacts of a repository, as a run by hand would list them."""
-        async with self._turns:
-            try:
-                return await self._client.artifacts(repository)
-            except OutboundError as error:
-                return Unasked(error.kind)
+    async def list(self, repository: str) -> Listing | Unasked:
+        """The artifacts of a repository, as a run by hand would list them.
+
+        Asked once until `forget_lists`: many tasks may be for one repository.
+        """
+        if repository not in self._lists:
+            async with self._turns:
+                read_at = self._clock.now()
+                try:
+                    listed = await self._client.artifacts(repository)
+                except OutboundError as error:
+                    return Unasked(error.kind)
+            self._lists[repository] = Listing(listed, read_at)
+        return self._lists[repository]
+
+    def forget_lists(self) -> None:
+        """What was listed may be old by now."""
+        self._lists.clear()
 
 
 def named(artifact: wire.SourceArtifact, reference: str, read_at: Millis) -> Named:

@@ -87,7 +87,8 @@ class Database:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        # A reader that still holds a connection would leave it open for ever.
+        await asyncio.to_thread(self._readers.shutdown, wait=True, cancel_futures=True)
         for engine in (self._reader, self._writer):
             if engine:
                 engine.dispose()

@@ -127,6 +127,8 @@ class Inbox:
 
 def add(connection: Connection, rows: Sequence[NewDelivery]) -> list[bool]:
     """Insert what is no repeat; one answer a row, False for a repeat."""
+    if not rows:
+        return []
     seen = _seen(connection, rows)
     fresh: list[bool] = []
     for row in rows:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, or_, select, update
 
 from syncwatch.model import SECOND, Millis, Status
 from syncwatch.store.dialect import insert
 from syncwatch.store.schema import executions, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -250,14 +250,12 @@ def to_plan(connection: Connection, harbor: str, now: Millis, limit: int) -> lis
     ]
 
 
-def planned(
-    connection: Connection, harbor: str, task_id: int, again_at: Millis | None = None
-) -> None:
-    """The planner is done with a task, or wants it again."""
+def planned(connection: Connection, harbor: str, again: Mapping[int, Millis | None]) -> None:
+    """The planner is done with these tasks, or wants them again at a moment."""
+    statement = update(tasks).where(tasks.c.harbor == harbor, tasks.c.task_id == bindparam("task"))
     connection.execute(
-        update(tasks)
-        .where(tasks.c.harbor == harbor, tasks.c.task_id == task_id)
-        .values(plan_due_at=again_at)
+        statement.values(plan_due_at=bindparam("at")),
+        [{"task": task_id, "at": at} for task_id, at in again.items()],
     )
 
 

@@ -84,9 +84,13 @@ def _is_current(opening: Opening, newest: Row[Any] | None) -> bool:
     return opening.current
 
 
+_NO_LONGER = (Reason.DELETED_AT_SOURCE, Reason.DESTINATION_GONE)
+"""Ends of a generation after which the same digest is news again."""
+
+
 def _set_anew(newest: Row[Any]) -> bool:
-    """Whether the newest generation ended by the tag's deletion, so that this sets it again."""
-    return bool(newest.state == State.CLOSED and newest.reason == Reason.DELETED_AT_SOURCE)
+    """Whether what ended the newest generation is over, so that this begins another."""
+    return bool(newest.state == State.CLOSED and newest.reason in _NO_LONGER)
 
 
 def _subject(connection: Connection, opening: Opening) -> Row[Any]:

@@ -190,6 +190,18 @@ def known_revisions(connection: Connection, harbor: str) -> list[Revision]:
     ]
 
 
+def shift_clock(connection: Connection, harbor: str, by: Millis) -> None:
+    """Harbor's clock was set by so much: moments kept in it are moved along."""
+    connection.execute(
+        update(revisions).where(revisions.c.harbor == harbor).values(since=revisions.c.since + by)
+    )
+    connection.execute(
+        update(harbors)
+        .where(harbors.c.name == harbor, harbors.c.feed_since > 0)
+        .values(feed_since=harbors.c.feed_since + by)
+    )
+
+
 def policy_name(connection: Connection, harbor: str, policy_id: int) -> str:
     """The present name of a policy; its id where it is not known."""
     row = _policy_row(connection, harbor, policy_id)

@@ -238,10 +238,6 @@ async def _counted_lag(watched: Watched) -> bool:
     return await watched.metric("syncwatch_lag_seconds_count", **LABELS) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="revisions are kept in Harbor's clock: after it was set back, all is baseline for long",
-)
 async def test_a_clock_that_is_set_right_while_we_watch_is_no_finding_any_more(
     tmp_path: Path,
 ) -> None:

@@ -114,16 +114,16 @@ def test_a_webhook_before_the_api_gives_a_task_its_references(connection: Connec
     assert (due.refs, due.trigger, due.start_at) == (("1.0", "2.0"), "event_based", NOW)
     (row,) = executions.tasks_of(connection, "main", 11)
     assert (row.errors, row.failures) == (1, 0)
-    executions.planned(connection, "main", 21, NOW + 5)
+    executions.planned(connection, "main", {21: NOW + 5})
     assert executions.to_plan(connection, "main", NOW, 10) == []
-    executions.planned(connection, "main", 21)
+    executions.planned(connection, "main", {21: None})
     assert executions.to_plan(connection, "main", NOW + 10**9, 10) == []
 
 
 def test_references_that_come_late_have_the_task_planned_again(connection: Connection) -> None:
     executions.see(connection, "main", [EXECUTION], NOW)
     executions.see_task(connection, "main", TASK, NOW)
-    executions.planned(connection, "main", 21)
+    executions.planned(connection, "main", {21: None})
     executions.hint(connection, "main", 21, 11, ["1.0"], NOW, failed=False)
     assert [one.refs for one in executions.to_plan(connection, "main", NOW, 10)] == [("1.0",)]
 
