@@ -12,11 +12,11 @@ from syncwatch import __version__
 from syncwatch.errors import ConfigError
 from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
-from syncwatch.report.api import Api, health_routes
+from syncwatch.report.api import Api, errors_as_json, health_routes
 from syncwatch.report.metrics import Metrics
 from syncwatch.runtime import Clock, Pulse, Signals, log
 from syncwatch.stages import Stages, millis
-from syncwatch.store import findings
+from syncwatch.store import findings, reading
 from syncwatch.store.database import Database
 from syncwatch.store.deliveries import Inbox
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
 
-SHUTDOWN_SECONDS = 10.0
+SHUTDOWN_SECONDS = 2.0
 """How long open requests may take to end at a stop; Kubernetes gives thirty."""
 
 
@@ -58,6 +58,7 @@ class Daemon:
         self._accepted: dict[str, Callable[[], Sequence[str] | None]] = {}
         self._same_for: dict[str, Millis] = {}
         self._stages: Stages | None = None
+        self._reloading = asyncio.Lock()
         self.webhook_url = ""
         self.url = ""
 
@@ -68,6 +69,7 @@ class Daemon:
         runners: list[web.AppRunner] = []
         try:
             await self._start_stages()
+            await self._show_first()
             self.webhook_url = await self._listen(runners, self._webhooks(), "webhook_listen")
             self.url = await self._listen(runners, self._reports(), "listen")
             log.info("listening", version=__version__, webhooks=self.webhook_url, reports=self.url)
@@ -83,8 +85,12 @@ class Daemon:
         """Read the configuration again; a broken file changes nothing and is a finding."""
         if self._load is None:
             return False
+        async with self._reloading:
+            return await self._reload(self._load)
+
+    async def _reload(self, load: Callable[[], Settings]) -> bool:
         try:
-            settings = await asyncio.to_thread(self._load)
+            settings = await asyncio.to_thread(load)
         except ConfigError as error:
             log.error("configuration_not_reloaded", problems=error.problems)
             await self._find_broken(error)
@@ -118,6 +124,11 @@ class Daemon:
         )
         await self._stages.start()
 
+    async def _show_first(self) -> None:
+        """Gauges from the first scrape on, should the store be away by then."""
+        snapshot = await self._database.read(lambda c: reading.snapshot(c, self._watched()))
+        self._metrics.show(snapshot, self._surroundings)
+
     def _surroundings(self) -> Surroundings:
         if self._stages is None:
             raise RuntimeError("no stages are running")
@@ -139,7 +150,7 @@ class Daemon:
             signals=self._signals,
             observe=self._metrics.webhook,
         )
-        app = web.Application()
+        app = web.Application(middlewares=[errors_as_json])
         app.add_routes(
             [*intake.routes(), *health_routes(self._pulse, self._database, self._watched)]
         )
@@ -154,7 +165,7 @@ class Daemon:
             token=self._tokens,
             watched=self._watched,
         )
-        app = web.Application()
+        app = web.Application(middlewares=[errors_as_json])
         app.add_routes([*api.routes(), *health_routes(self._pulse, self._database, self._watched)])
         return app
 

@@ -85,6 +85,10 @@ def serve(config: ConfigFile = Path("syncwatch.yml")) -> None:
 
     SIGHUP reads the configuration again; SIGTERM and Ctrl-C end it.
     """
+    # Until the daemon listens for them itself: the imports alone take most of a second.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from syncwatch.app import Daemon  # noqa: PLC0415
     from syncwatch.config import load  # noqa: PLC0415
     from syncwatch.runtime import set_up_logging  # noqa: PLC0415
@@ -109,6 +113,8 @@ async def _serve(daemon: Any) -> None:
     async with daemon.running():
         loop.add_signal_handler(signal.SIGHUP, reload)
         await stop.wait()
+        loop.remove_signal_handler(signal.SIGHUP)
+        await asyncio.gather(*reloads, return_exceptions=True)
 
 
 @app.command()

@@ -70,9 +70,16 @@ class IllegalTransitionError(SyncwatchError):
 
 
 class StoreError(SyncwatchError):
-    """The store did not take or give what it should; it may be full, away or locked."""
+    """The store did not take or give what it should; it may be full, away or locked.
+
+    `of_the_store` is False where it works, and another replica was quicker.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, cure: str = "", of_the_store: bool = True) -> None:
+        super().__init__(message, cure=cure)
+        self.of_the_store = of_the_store
 
 
 class OutboundError(SyncwatchError):

@@ -250,7 +250,8 @@ class Follower:
 
     async def _note_failure(self, error: OutboundError) -> None:
         log.warning("feed_not_read", harbor=self._harbor.name, kind=error.kind, error=error.message)
-        missing = error.kind in ("forbidden", "unauthorized")
+        # A 401 is the credential's, of which the look at Harbor tells.
+        missing = error.kind == "forbidden"
         finding = Finding(
             "permission_missing" if missing else "harbor_unreachable",
             Severity.ERROR,

@@ -70,7 +70,11 @@ class Intake:
         if not self._is_harbor(harbor, request.headers.get("Authorization")):
             self._observe(harbor, "", "unauthorized")
             return _answer(401, "unauthorized", "The Authorization value is not the agreed one.")
-        body = await _read(request)
+        try:
+            body = await _read(request)
+        except (web.RequestPayloadError, ConnectionError):
+            self._observe(harbor, "", "malformed")
+            return _answer(400, "malformed", "The body ended early or is not coded as it says.")
         if body is None:
             self._observe(harbor, "", "too_large")
             return _answer(413, "too_large", f"A delivery may have {BODY_LIMIT} bytes at most.")

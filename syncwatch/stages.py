@@ -93,7 +93,7 @@ class Stages:
 
     def surroundings(self) -> Surroundings:
         """What reports ask beside the store."""
-        return Surroundings(self._up, self._clusters)
+        return Surroundings(self._up, self._clusters, self._database.trouble)
 
     async def _begin(self, harbor: str, now: Millis) -> None:
         await self._database.write(lambda c: policies.begin(c, harbor, now))
@@ -300,6 +300,16 @@ def misnamed(settings: Settings, harbor: str, known: Sequence[Destination]) -> l
                     f"destination {one.name}",
                     f"{why}; nothing is asked there, and no credential sent.",
                     "Set url to the new address, if the credential may go there.",
+                )
+            )
+        elif entry.url and entry.url.rstrip("/") != one.url:
+            found.append(
+                Finding(
+                    "destination_url_changed",
+                    Severity.INFO,
+                    f"destination {one.name}",
+                    f"Harbor copies {one.name} to {one.url}, and it is looked at by {entry.url}.",
+                    "Nothing to do where both are one registry; else correct url.",
                 )
             )
     return [*found, *_malformed_ignores(settings)]

@@ -79,6 +79,7 @@ class Run:
     changed_at: Millis
     errors: int
     made_tasks: bool
+    by_event: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,6 +52,8 @@ def health_routes(
             return _error(503, "store_unavailable", str(error))
         seen = {one.name for one in snapshot.harbors if one.last_look_at is not None}
         unseen = sorted(set(watched()) - seen)
+        if database.trouble:
+            return _error(503, "store_unwritable", f"{database.trouble}.")
         if unseen:
             return _error(503, "not_ready", f"Harbor {', '.join(unseen)} has not been seen yet.")
         return web.json_response({"ready": True})
@@ -131,7 +134,7 @@ class Api:
     async def expectation(self, request: web.Request) -> web.Response:
         """One expectation with its timeline and the looks that are kept."""
         wanted = request.match_info["id"]
-        found = await self._database.read(lambda c: _one(c, wanted)) if wanted.isdigit() else None
+        found = await self._database.read(lambda c: _one(c, wanted)) if _is_number(wanted) else None
         if found is None:
             return _error(404, "not_found", f"There is no expectation {wanted[:64]}.")
         return _json(found)
@@ -139,7 +142,8 @@ class Api:
     async def findings(self, _request: web.Request) -> web.Response:
         """All findings."""
         rows = await self._database.read(lambda c: reading.list_findings(c, self._watched()))
-        return _json({"items": [words.finding(row) for row in rows], "next": None})
+        trouble = words.store_trouble(self._database.trouble, self._clock.now())
+        return _json({"items": [*trouble, *(words.finding(row) for row in rows)], "next": None})
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -256,10 +260,14 @@ def _execution(run: Row[Any]) -> dict[str, Any]:
     }
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def _limit(text: str | None) -> int:
     if text is None:
         return LIMIT
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT_MAX:
+    if not _is_number(text) or not 1 <= int(text) <= LIMIT_MAX:
         raise ValueError(f"limit is a number from 1 to {LIMIT_MAX}")
     return int(text)
 
@@ -281,14 +289,24 @@ def _cursor(text: str | None) -> int | None:
     return int(number)
 
 
+NARROWING = ("harbor", "policy", "destination", "repository", "reference", "state", "reason")
+PARAMETERS = (*NARROWING, "overdue", "all", "limit", "cursor")
+
+
 def _filters(query: Any) -> reading.Filters:
+    # One that is misspelt would silently give everything.
+    unknown = sorted(set(query) - set(PARAMETERS))
+    if unknown:
+        near = get_close_matches(unknown[0], PARAMETERS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"there is no parameter {unknown[0][:64]!r}{hint}")
     state, overdue = query.get("state"), query.get("overdue")
     if state is not None and state not in tuple(State):
         raise ValueError(f"state is one of {', '.join(State)}")
     truth = {"1": True, "true": True, "0": False, "false": False}
     if overdue is not None and overdue.lower() not in truth:
         raise ValueError("overdue is true or false")
-    plain = ("harbor", "policy", "destination", "repository", "reference", "reason")
+    plain = [name for name in NARROWING if name != "state"]
     return reading.Filters(
         **{name: query.get(name) for name in plain},
         state=state,
@@ -299,6 +317,18 @@ def _filters(query: Any) -> reading.Filters:
 
 def _json(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers of aiohttp itself (no such route, wrong method) in the form of all our errors."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = error.reason.lower().replace(" ", "_")
+        return _error(error.status, code, f"{request.method} {request.path}: {error.reason}.")
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

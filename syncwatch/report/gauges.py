@@ -29,6 +29,7 @@ class Surroundings:
 
     up: Mapping[int, bool]
     clusters: Mapping[int, str]
+    store_trouble: str = ""
 
 
 def gauges(snapshot: Snapshot, around: Surroundings, now: Millis, version: str) -> Iterator[Metric]:
@@ -42,6 +43,8 @@ def gauges(snapshot: Snapshot, around: Surroundings, now: Millis, version: str) 
     found = _gauge("syncwatch_findings")
     for labels, count in snapshot.findings.items():
         found.add_metric(labels, count)
+    if around.store_trouble:
+        found.add_metric(("", "store_unwritable", "error"), 1)
     yield found
     build = _gauge("syncwatch_build_info")
     build.add_metric([version], 1)

@@ -61,6 +61,18 @@ class Buckets:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    @classmethod
+    def together(cls, all_: Iterable[Buckets]) -> tuple[list[tuple[str, float]], float]:
+        """What histograms with the lag's bounds expose as one."""
+        one = cls(LAG_BUCKETS)
+        for each in all_:
+            one._take(each)
+        return one.exposed()
+
+    def _take(self, other: Buckets) -> None:
+        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        self._sum += other._sum
+
     def exposed(self) -> tuple[list[tuple[str, float]], float]:
         """(upper bound, cumulative count) pairs, and the sum."""
         total, pairs = 0, []
@@ -178,43 +190,48 @@ class Metrics:
         settled = _family(BY_NAME["syncwatch_expectations_settled_total"])
         counted = self._counted["syncwatch_expectations_settled_total"]
         outcomes = [(op, result) for op in Operation for result in Result]
-        for pair, labels in live.pairs(counted, self._lag):
+        for pairs, labels in live.pairs(counted, self._lag):
             for operation, result in outcomes:
-                value = counted.get((*pair, operation, result), 0.0)
+                value = sum(counted.get((*pair, operation, result), 0.0) for pair in pairs)
                 settled.add_metric([*labels, operation, result], value)
         yield settled
         for name in ("syncwatch_false_success_total", "syncwatch_lost_total"):
             family = _family(BY_NAME[name])
-            for pair, labels in live.pairs(counted, self._counted[name]):
-                family.add_metric(labels, self._counted[name].get(pair, 0.0))
+            for pairs, labels in live.pairs(counted, self._counted[name]):
+                family.add_metric(labels, sum(self._counted[name].get(pair, 0.0) for pair in pairs))
             yield family
         yield self._executions(live)
 
     def _executions(self, live: _Live) -> Metric:
         family = _family(BY_NAME["syncwatch_executions_total"])
         counted = self._counted["syncwatch_executions_total"]
+        told: dict[tuple[str, ...], float] = {}
         for policy, labels in live.policies:
             for status in (Status.SUCCEED, Status.FAILED, Status.STOPPED):
+                key = (*labels, status)
                 value = counted.get((policy.harbor, policy.policy_id, status), 0.0)
-                family.add_metric([*labels, status], value)
+                told[key] = told.get(key, 0.0) + value
+        for key, value in told.items():
+            family.add_metric(key, value)
         return family
 
     def _histograms(self, live: _Live) -> Iterator[Metric]:
         lag = BY_NAME["syncwatch_lag_seconds"]
         family = HistogramMetricFamily(lag.name, lag.help, labels=lag.labels)
-        for pair, labels in live.pairs(self._lag):
-            buckets, total = self._lag.get(pair, Buckets(LAG_BUCKETS)).exposed()
+        for pairs, labels in live.pairs(self._lag):
+            buckets, total = Buckets.together(self._lag[one] for one in pairs if one in self._lag)
             family.add_metric(labels, buckets=buckets, sum_value=total)
         yield family
         told = BY_NAME["syncwatch_milestone_seconds"]
         family = HistogramMetricFamily(told.name, told.help, labels=told.labels)
+        alike: dict[tuple[str, str, str], list[Buckets]] = {}
         for (harbor, destination_id, milestone), kept in self._milestones.items():
             destination = live.destinations.get(destination_id)
             if destination is not None:
-                buckets, total = kept.exposed()
-                family.add_metric(
-                    [harbor, destination.name, milestone], buckets=buckets, sum_value=total
-                )
+                alike.setdefault((harbor, destination.name, milestone), []).append(kept)
+        for milestone_labels, counts in alike.items():
+            buckets, total = Buckets.together(counts)
+            family.add_metric(milestone_labels, buckets=buckets, sum_value=total)
         yield family
 
 
@@ -236,36 +253,41 @@ class _Live:
 
     def pairs(
         self, *counted: Iterable[tuple[object, ...]]
-    ) -> list[tuple[tuple[str, int, int], list[str]]]:
-        """(harbor, policy id, destination id) with labels: present pairs, and those counted.
+    ) -> list[tuple[list[tuple[str, int, int]], list[str]]]:
+        """Labels with every (harbor, policy id, destination id) that bears them.
 
-        Two rows of one destination (its URL was changed and changed back) share their labels;
-        only the newest is exposed.
+        A policy made again under its name, or a destination whose URL was changed, is another
+        row with the same labels: their counts are added up.
         """
         present = [
             (one.harbor, one.policy_id, one.destination_id or 0)
             for one, _ in self.policies
             if one.destination_id in self.destinations
         ]
-        past = {key[:3] for keys in counted for key in keys}
-        found: dict[tuple[str, ...], tuple[str, int, int]] = {}
-        gone = sorted(past - set(present), key=str)
-        for harbor, policy_id, destination_id in [*present, *gone]:
-            policy = self._by_id.get((str(harbor), int(policy_id)))  # type: ignore[call-overload]
-            destination = self.destinations.get(int(destination_id))  # type: ignore[call-overload]
+        found: dict[tuple[str, ...], list[tuple[str, int, int]]] = {}
+        for pair in dict.fromkeys([*present, *(key[:3] for keys in counted for key in keys)]):
+            policy = self._by_id.get((str(pair[0]), int(pair[1])))  # type: ignore[call-overload]
+            destination = self.destinations.get(int(pair[2]))  # type: ignore[call-overload]
             if policy is not None and destination is not None:
-                labels = (str(harbor), policy.name, destination.name)
-                found.setdefault(labels, (str(harbor), policy.policy_id, destination.id))
-        return [(pair, list(labels)) for labels, pair in found.items()]
+                labels = (policy.harbor, policy.name, destination.name)
+                key = (policy.harbor, policy.policy_id, destination.id)
+                found.setdefault(labels, []).append(key)
+        return [(pairs, list(labels)) for labels, pairs in found.items()]
 
 
 def _live(snapshot: Snapshot, since: Millis) -> _Live:
-    def kept(gone_at: Millis | None) -> bool:
-        return gone_at is None or gone_at > since
+    """What is present or went after `since`, and what went before and was replaced by its like:
+    a counter that others still carry on must not fall."""
+    policies = {(one.harbor, one.name) for one in snapshot.policies if one.gone_at is None}
+    places = {(one.harbor, one.name) for one in snapshot.destinations if one.gone_at is None}
+
+    def kept(one: Policy | Destination, present: set[tuple[str, str]]) -> bool:
+        gone_at = one.gone_at
+        return gone_at is None or gone_at > since or (one.harbor, one.name) in present
 
     return _Live(
-        [one for one in snapshot.policies if kept(one.gone_at)],
-        {one.id: one for one in snapshot.destinations if kept(one.gone_at)},
+        [one for one in snapshot.policies if kept(one, policies)],
+        {one.id: one for one in snapshot.destinations if kept(one, places)},
     )
 
 

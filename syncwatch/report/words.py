@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from syncwatch.model import SECOND
+from syncwatch.model import SECOND, Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +89,22 @@ def observation(seen: Observation) -> dict[str, Any]:
             for one in seen.requests
         ],
     }
+
+
+def store_trouble(trouble: str, now: Millis) -> list[dict[str, Any]]:
+    """The one finding that the store itself cannot keep."""
+    if not trouble:
+        return []
+    one = Finding(
+        "store_unwritable",
+        Severity.ERROR,
+        "store",
+        f"What comes in cannot be kept: {trouble}.",
+        "Make room, or bring the database back; Harbor tries a delivery for two minutes.",
+    )
+    names = ("finding", "severity", "subject", "message", "cure")
+    told = {name: getattr(one, name) for name in names}
+    return [told | {"harbor": "", "since": rfc3339(now)}]
 
 
 def finding(row: Row[Any]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Database:
         self._thread: threading.Thread | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store reader")
         self._lock: int | None = None
+        self.trouble = ""
+        """Why the last thing written could not be; empty while writing goes well."""
 
     async def open(self) -> None:
         """Lock (SQLite), connect, bring the schema up to date, start the writer."""
@@ -161,6 +163,8 @@ class Database:
     def _tell(self, group: list[_Work], outcomes: list[Any]) -> None:
         """In the loop's thread: whoever waits learns what came of it."""
         self._waiting -= len(group)
+        failed = [one for one in outcomes if isinstance(one, StoreError) and one.of_the_store]
+        self.trouble = failed[-1].message if failed else ""
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.done():
                 continue

@@ -218,7 +218,7 @@ def compare_and_set(connection: Connection, row: Row[Any], values: dict[str, Any
         .returning(expectations)
     ).one_or_none()
     if moved is None:
-        raise StoreError(f"expectation {row.id} was changed by another replica")
+        raise StoreError(f"expectation {row.id} was changed by another replica", of_the_store=False)
     return moved
 
 

@@ -221,6 +221,10 @@ def _of_repository(name: str) -> CompoundSelect[Any]:
     return source.union(there)
 
 
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     table = expectations.c
     plain = (
@@ -238,6 +242,6 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
         found.append(table.subject_id.in_(_of_repository(wanted.repository)))
     if wanted.policy is not None:
         named = policies.c.name == wanted.policy
-        by_id = policies.c.policy_id == int(wanted.policy) if wanted.policy.isdigit() else None
+        by_id = policies.c.policy_id == int(wanted.policy) if _is_id(wanted.policy) else None
         found.append(or_(named, by_id) if by_id is not None else named)
     return found

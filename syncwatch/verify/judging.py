@@ -250,11 +250,13 @@ def _runs(
         )
         if _may_bring(connection, row, task)
     ]
+    # One event makes one execution: where a task is known to be its own, an empty one is another's.
+    own = any(run.by_event for run in found)
     found += [
         _run_of_execution(execution, skew)
         for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since)
         if execution.trigger != Trigger.EVENT_BASED
-        or _is_of(connection, row, execution.execution_id, execution.start_at)
+        or (not own and _is_of(connection, row, execution.execution_id, execution.start_at))
     ]
     return tuple(sorted(found, key=lambda run: run.execution_id, reverse=True))
 
@@ -299,6 +301,7 @@ def _run_of_task(task: Row[Any], skew: Millis) -> Run:
         changed_at=task.changed_at,
         errors=max(task.errors, task.failures),
         made_tasks=True,
+        by_event=task.trigger == Trigger.EVENT_BASED,
     )
 
 
@@ -314,4 +317,5 @@ def _run_of_execution(execution: Row[Any], skew: Millis) -> Run:
         changed_at=execution.changed_at,
         errors=0,
         made_tasks=unread,
+        by_event=execution.trigger == Trigger.EVENT_BASED,
     )

@@ -65,6 +65,19 @@ def is_absence(answer: Answer) -> bool:
     return any(error.code in ABSENT_CODES for error in errors if isinstance(error.code, str))
 
 
+def is_bare(answer: Answer) -> bool:
+    """Whether a 404 says nothing but that: no words, or plain ones, in nobody's own form.
+
+    OCI distribution 1.1 demands no error body. Such a 404 counts once the same place has shown by
+    its `/v2/` that it is a registry; a proxy without its upstream says 404 there too.
+    """
+    if answer.status != 404 or len(answer.body) > BODY_LIMIT:
+        return False
+    kind = answer.headers.get("Content-Type", "").lower()
+    plain = kind.startswith("text/plain") and not answer.body.lstrip().startswith(b"<")
+    return plain or not answer.body.strip()
+
+
 def is_of_registry(answer: Answer) -> bool:
     """Whether the header is there by which a registry makes itself known."""
     return answer.headers.get(API_HEADER, "").startswith("registry/2")

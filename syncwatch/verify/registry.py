@@ -24,7 +24,7 @@ from syncwatch.verify.manifest import (
     digest_of,
     is_digest,
 )
-from syncwatch.verify.refusal import is_absence, is_of_registry, refusal
+from syncwatch.verify.refusal import is_absence, is_bare, is_of_registry, refusal
 from syncwatch.verify.trail import DIGEST_HEADER, Trail, origin_of
 
 if TYPE_CHECKING:
@@ -174,9 +174,6 @@ class _Look:
         if found is not None and found.body is None:
             if found.named == digest and not read:
                 return Held.PRESENT
-            if found.named is not None and found.named[:7] == digest[:7] and found.named != digest:
-                self.words.append(f"HEAD of {digest} is answered as {found.named}")
-                return Held.CORRUPT
             found = await self._get(digest)
         if found is None or found.body is None:
             return Held.ABSENT
@@ -205,6 +202,9 @@ class _Look:
             return _Found(_named(answer), answer.headers.get("Content-Type", ""), answer.body)
         if answer.status == 404 and is_absence(answer):
             self._spoke_as_registry = True
+            return None
+        if is_bare(answer):
+            await self.knock()
             return None
         raise self._refusal(answer)
 

@@ -124,8 +124,8 @@ async def test_a_manifest_is_asked_for_so_that_no_pull_is_counted_and_no_index_i
         pytest.param(
             {("*", "v1"): manifest(), ("*", D): manifest(OTHER.digest)},
             D,
-            Held.CORRUPT,
-            id="HEAD by digest names another",
+            Held.PRESENT,
+            id="HEAD by digest names another, and the bytes are right",
         ),
         pytest.param(
             {("*", "v1"): manifest(), ("*", D): manifest(D, OTHER.manifest)},
@@ -336,9 +336,21 @@ async def test_a_reference_that_is_a_digest_is_asked_for_once() -> None:
     assert seen.proves(D)
 
 
-async def test_a_reference_that_is_a_digest_cannot_name_another() -> None:
+async def test_of_a_digest_the_bytes_decide_and_no_header() -> None:
     seen = await look({("*", D): manifest(OTHER.digest)}, reference=D)
-    assert (seen.served, dict(seen.held)) == (D, {D: Held.CORRUPT})
+    assert (seen.served, dict(seen.held)) == (D, {D: Held.PRESENT})
+
+
+async def test_a_bare_404_is_absence_only_where_v2_is_a_registrys() -> None:
+    bare = Says(404, headers={"Content-Type": "text/plain"}, body=b"404 page not found")
+    registry = await look({("*", "v1"): bare, ("*", D): bare, ("*", ""): Says(200)})
+    proxy = await look({("*", "v1"): bare, ("*", D): bare, ("*", ""): bare})
+    assert (registry.problem, registry.served, dict(registry.held)) == (
+        None,
+        None,
+        {D: Held.ABSENT},
+    )
+    assert proxy.problem is Reason.UNREADABLE_ANSWER
 
 
 async def test_a_look_that_wants_no_digest_says_what_the_tag_names() -> None:
