@@ -135,7 +135,8 @@ class Verifier:
         due, upcoming = await self._database.read(lambda c: _due(c, self._destination.id, now))
         due = [one for one in due if one.name not in self._looking]
         if not due:
-            if not self._looking and now - self._asked_at >= PING_EVERY:
+            idle = not self._looking and now - self._asked_at >= PING_EVERY
+            if idle and not self._wrong_address:
                 await self._ping()
             return _seconds_until(upcoming, now)
         if self._wrong_address:
