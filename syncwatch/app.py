@@ -21,7 +21,7 @@ from syncwatch.store.database import Database
 from syncwatch.store.deliveries import Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from syncwatch.config import HarborSettings, Settings
     from syncwatch.model import Millis
@@ -63,7 +63,7 @@ class Daemon:
         self.url = ""
 
     @contextlib.asynccontextmanager
-    async def running(self):  # type: ignore[no-untyped-def]
+    async def running(self) -> AsyncIterator[Daemon]:
         """The daemon, listening and working, until the block ends."""
         await self._database.open()
         runners: list[web.AppRunner] = []

@@ -7,8 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_STATE_STYLES = {"verified": "green", "failed": "red", "unknown": "yellow"}
-
 
 def print_status(told: dict[str, Any], findings: list[dict[str, Any]]) -> None:
     """What `syncwatch status` shows."""
@@ -77,8 +75,3 @@ def seconds(value: float) -> str:
     if minutes < 60:
         return f"{minutes}m {rest}s"
     return f"{minutes // 60}h {minutes % 60}m"
-
-
-def state_style(state: str) -> str:
-    """The colour of a state."""
-    return _STATE_STYLES.get(state, "cyan")
