@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
 from syncwatch.harbor.client import PAGE_SIZE
-from syncwatch.model import MINUTE, SECOND, Finding, Millis, Severity, Status
+from syncwatch.model import ATTEMPTS, MINUTE, SECOND, Finding, Millis, Severity, Status
 from syncwatch.runtime import log
 from syncwatch.store import executions, expectations, findings, policies
 from syncwatch.store.executions import SeenExecution, SeenTask
@@ -43,8 +43,6 @@ AT_ONCE = 4
 
 OLDEST = 10 * MINUTE
 """Executions that ended so long before our beginning are of no interest."""
-
-ATTEMPTS = 3
 
 TOO_DEEP = re.compile(r'the source repository "([^"]+)" contains only \d+ path components')
 """How Harbor says that it cannot name a repository (controller/replication/flow/stage.go)."""
@@ -192,12 +190,13 @@ class Follower:
         kept = executions.tasks_of(connection, name, seen.execution_id)
         final = self._final_status(seen, kept, now)
         counted = _was_counted(connection, name, seen.execution_id)
+        ended = "" if counted else final
         for task in kept:
-            if task.task_id in news or (final and not counted):
+            if task.task_id in news or ended:
                 woken |= _wake(connection, name, task, now)
-        if final and not counted:
+        if ended:
             self._explain(connection, seen, now)
-        if final and not counted and not kept:
+        if ended and not kept:
             woken |= expectations.wake(
                 connection, name, now, policy_id=seen.policy_id, only_open=True
             )
@@ -205,9 +204,7 @@ class Follower:
         executions.set_execution(
             connection, name, seen.execution_id, due_at=due_at, counted=counted or bool(final)
         )
-        if final and not counted:
-            return final, woken
-        return "", woken
+        return ended, woken
 
     def _explain(self, connection: Connection, seen: SeenExecution, now: Millis) -> None:
         """A run that failed before any task tells why in its text alone (recording 07)."""
@@ -215,13 +212,7 @@ class Follower:
         if told is None:
             return
         name = policies.policy_name(connection, self._harbor.name, seen.policy_id)
-        found = Finding(
-            "flattening_too_deep",
-            Severity.ERROR,
-            f"policy {name}: {told[1]}",
-            f"Policy {name} cannot name {told[1]} at its destination: {seen.status_text}.",
-            "Lower the flattening level; while it fails for one repository, a whole run fails.",
-        )
+        found = findings.too_deep(name, told[1], seen.status_text)
         findings.add(connection, self._harbor.name, f"policy {seen.policy_id}", found, now)
 
     def _final_status(self, seen: SeenExecution, kept: Sequence[Row[Any]], now: Millis) -> str:
@@ -313,8 +304,8 @@ def _seen_execution(one: wire.Execution) -> SeenExecution:
         one.status,
         one.status_text,
         one.total,
-        _millis(one.start_time),
-        _millis(one.end_time),
+        wire.millis_or_none(one.start_time),
+        wire.millis_or_none(one.end_time),
     )
 
 
@@ -328,13 +319,6 @@ def _seen_task(one: wire.Task, execution: SeenExecution) -> SeenTask:
         repository=wire.plain_name(one.dst_resource),
         items=wire.item_count(one.src_resource),
         status=one.status,
-        start_at=_millis(one.start_time),
-        end_at=_millis(one.end_time),
+        start_at=wire.millis_or_none(one.start_time),
+        end_at=wire.millis_or_none(one.end_time),
     )
-
-
-def _millis(text: str | None) -> Millis | None:
-    try:
-        return wire.millis(text)
-    except ValueError:
-        return None

@@ -28,6 +28,10 @@ MINUTE: Millis = 60 * SECOND
 HOUR: Millis = 60 * MINUTE
 
 
+ATTEMPTS = 3
+"""Harbor tries a task so often (jobservice/job/impl/replication, MaxFails)."""
+
+
 class State(StrEnum):
     """Where an expectation is in its life."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import logging
 import re
 import sys
@@ -19,7 +20,7 @@ import structlog
 from syncwatch.errors import SyncwatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from syncwatch.model import Millis
 
@@ -116,6 +117,14 @@ def _where(error: BaseException) -> str:
         frames.append(f"{code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
     return " < ".join(reversed(frames[-4:]))
+
+
+def is_one_of(given: str, accepted: Iterable[str]) -> bool:
+    """Whether a secret given is one of those accepted, in a time that tells nothing of which."""
+    told = given.encode("utf-8", "surrogateescape")
+    # All are compared, whichever is right.
+    matches = [hmac.compare_digest(told, value.encode()) for value in accepted if value]
+    return any(matches)
 
 
 _SECRET_KEY = re.compile(r"pass|secret|token|authorization|credential|cookie", re.IGNORECASE)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syncwatch.model import (
+    ATTEMPTS,
     SECOND,
     Happening,
     Held,
@@ -28,9 +29,6 @@ from syncwatch.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ATTEMPTS = 3
-"""Harbor tries a task so often (jobservice/job/impl/replication, MaxFails)."""
 
 AWAITED_STEPS = (2, 3, 5, 10, 20, 30, 60)
 """Seconds between looks at an image that may still come; news from Harbor makes one at once."""

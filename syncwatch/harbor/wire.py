@@ -230,6 +230,14 @@ def millis(text: str | None) -> Millis | None:
     return round(moment.timestamp() * 1000)
 
 
+def millis_or_none(text: str | None) -> Millis | None:
+    """As `millis`, and None also for text that is no time: one bad field spoils no answer."""
+    try:
+        return millis(text)
+    except ValueError:
+        return None
+
+
 class RegistryEndpoint(msgspec.Struct, frozen=True):
     """A registry endpoint (`convertRegistry`, server/v2.0/handler/replication.go).
 

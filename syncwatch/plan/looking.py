@@ -237,10 +237,7 @@ class Looking:
 
 def _skew(info: wire.SystemInfo, before: Millis, after: Millis) -> Millis:
     """Harbor's clock minus ours, halfway through the question."""
-    try:
-        theirs = wire.millis(info.current_time)
-    except ValueError:
-        theirs = None
+    theirs = wire.millis_or_none(info.current_time)
     return theirs - (before + after) // 2 if theirs is not None else 0
 
 
@@ -272,10 +269,7 @@ def _seen_policy(policy: wire.Policy) -> policies.SeenPolicy:
         pushes=policy.pushes,
         path_type=PATH_TYPES.get(endpoint.type, ""),
     )
-    try:
-        updated = wire.millis(policy.update_time) or wire.millis(policy.creation_time)
-    except ValueError:
-        updated = None
+    updated = wire.millis_or_none(policy.update_time) or wire.millis_or_none(policy.creation_time)
     return policies.SeenPolicy(policy.id, policy.name, endpoint.id, endpoint.url, rules, updated)
 
 

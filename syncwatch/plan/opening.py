@@ -148,14 +148,7 @@ class Opening:
         if answer.broken != "flattening_too_deep":
             return
         policy = names.policies[answer.policy_id]
-        found = Finding(
-            answer.broken,
-            Severity.ERROR,
-            f"policy {policy.name}: {event.repository}",
-            f"Policy {policy.name} cannot name {event.repository} at its destination: "
-            f"{answer.why}.",
-            "Lower the flattening level; while it fails for one repository, a whole run fails.",
-        )
+        found = findings.too_deep(policy.name, event.repository, answer.why)
         findings.add(connection, self._harbor, f"policy {answer.policy_id}", found, now)
 
     def _find_collision(

@@ -120,9 +120,9 @@ class Sources:
 
 def named(artifact: wire.SourceArtifact, reference: str, read_at: Millis) -> Named:
     """An artifact as what one of its references names."""
-    made_at = _millis(artifact.push_time)
+    made_at = wire.millis_or_none(artifact.push_time)
     tag = artifact.tag(reference)
-    tagged_at = _millis(tag.push_time) if tag else made_at
+    tagged_at = wire.millis_or_none(tag.push_time) if tag else made_at
     fresh = made_at is None or tagged_at is None or tagged_at - made_at <= FRESH
     return Named(
         digest=artifact.digest,
@@ -132,10 +132,3 @@ def named(artifact: wire.SourceArtifact, reference: str, read_at: Millis) -> Nam
         fresh=fresh,
         read_at=read_at,
     )
-
-
-def _millis(text: str | None) -> Millis | None:
-    try:
-        return wire.millis(text)
-    except ValueError:
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hmac
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from syncwatch import __version__
 from syncwatch.errors import StoreError
 from syncwatch.model import MINUTE, OPEN_STATES, SECOND, State
 from syncwatch.report import words
+from syncwatch.runtime import is_one_of
 from syncwatch.store import observations, reading
 
 if TYPE_CHECKING:
@@ -160,9 +160,7 @@ class Api:
 
 def _has_token(request: web.Request, accepted: Sequence[str]) -> bool:
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
-    told = given.strip().encode("utf-8", "surrogateescape")
-    matches = [hmac.compare_digest(told, value.encode()) for value in accepted if value]
-    return kind.lower() == "bearer" and any(matches)
+    return is_one_of(given.strip(), accepted) and kind.lower() == "bearer"
 
 
 def _one(connection: Connection, wanted: str) -> dict[str, Any] | None:

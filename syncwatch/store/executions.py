@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import and_, bindparam, case, func, or_, select, update
 
-from syncwatch.model import SECOND, Millis, Status
+from syncwatch.model import ATTEMPTS, SECOND, Millis, Status
 from syncwatch.store.dialect import insert
 from syncwatch.store.schema import executions, tasks
 
@@ -350,8 +350,8 @@ def _may_go_on(open_since: Millis) -> Any:
     table = tasks.c
     retried = and_(
         table.status == Status.FAILED,
-        table.errors < 3,
-        table.failures < 3,
+        table.errors < ATTEMPTS,
+        table.failures < ATTEMPTS,
         table.changed_at > open_since,
     )
     return case((table.status.in_((Status.IN_PROGRESS, Status.PENDING)), 1), (retried, 1), else_=0)

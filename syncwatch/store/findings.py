@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
+from syncwatch.model import Finding, Severity
 from syncwatch.store.dialect import insert
 from syncwatch.store.schema import findings
 
@@ -18,10 +19,21 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from syncwatch.model import Finding, Millis
+    from syncwatch.model import Millis
 
 LIMIT = 1_000
 """How many findings one source may keep."""
+
+
+def too_deep(policy: str, repository: str, why: str) -> Finding:
+    """A policy cannot name a repository: met while planning, and in a run's own words."""
+    return Finding(
+        "flattening_too_deep",
+        Severity.ERROR,
+        f"policy {policy}: {repository}",
+        f"Policy {policy} cannot name {repository} at its destination: {why}.",
+        "Lower the flattening level; while it fails for one repository, a whole run fails.",
+    )
 
 
 def replace(
