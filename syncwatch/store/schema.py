@@ -129,6 +129,8 @@ subjects = Table(
     Column("source_read_at", BigInteger),
     # set to have the source's tag asked for again
     Column("source_due_at", BigInteger),
+    # when the source's reference is said to have been deleted (Harbor's clock)
+    Column("deleted_at", BigInteger),
     UniqueConstraint(
         "harbor", "policy_id", "source_repository", "reference", "destination_id", "repository"
     ),
@@ -176,6 +178,10 @@ expectations = Table(
     Column("observed_at", BigInteger),
     # when a look last proved it
     Column("proved_at", BigInteger),
+    # when it was last looked at again without a cause, whatever came of it
+    Column("checked_at", BigInteger),
+    # when all its bytes were last hashed (the full check)
+    Column("hashed_at", BigInteger),
     Column("execution_id", BigInteger),
     Column("task_id", BigInteger),
     Column("revision", Integer, nullable=False, default=0),
@@ -188,6 +194,12 @@ expectations = Table(
     Index("expectations_state", "state", "id"),
     Index("expectations_pushed", "harbor", "policy_id", "pushed_at"),
     _partial("expectations_evidence", "destination_id", "proved_at", where="state = 'verified'"),
+    _partial(
+        "expectations_recheck",
+        "destination_id",
+        "checked_at",
+        where="state = 'verified' and due_at is null",
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -218,6 +230,33 @@ observations = Table(
     Column("seen", Text, nullable=False),
     Index("observations_name", "destination_id", "repository", "reference", "id"),
     sqlite_autoincrement=True,
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("destination_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("repository", String, primary_key=True),
+    Column("digest", String, primary_key=True),
+    # when a look began that read the blob's last byte
+    Column("at", BigInteger, nullable=False),
+    Index("proofs_at", "at"),
+)
+
+accessories = Table(
+    "accessories",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("source_repository", String, primary_key=True),
+    # the manifest that it signs or describes
+    Column("subject_digest", String, primary_key=True),
+    Column("digest", String, primary_key=True),
+    # Harbor's word for its kind: signature.cosign, subject.accessory, ...
+    Column("type", String, nullable=False, default=""),
+    # its tag in cosign's scheme; "" for one that only has a digest
+    Column("reference", String, nullable=False, default=""),
+    Column("at", BigInteger, nullable=False),
+    Index("accessories_at", "at"),
 )
 
 executions = Table(
