@@ -191,6 +191,11 @@ class Level(StrEnum):
     READABLE = "readable"
     PULLED = "pulled"
 
+    @property
+    def depth(self) -> int:
+        """Its place among the levels: the deeper one proves all that the others do."""
+        return tuple(Level).index(self)
+
 
 class Operation(StrEnum):
     """What Harbor is to do at the destination."""
@@ -267,26 +272,69 @@ class Held(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong below a manifest that is there: a child, a layer, a configuration.
+
+    `reason` is one of `child_missing`, `manifest_corrupt`, `blob_missing`, `blob_unreadable`;
+    `detail` completes a sentence that begins with the image's name.
+    """
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accessory:
+    """A signature or referrer that the source has for an image, and whether it is there too.
+
+    `type` is Harbor's word for its kind, `reference` its tag ("" for one without). `at_destination`
+    is None where that could not be found out; `found_by` says how a client there would find it:
+    `tag` (cosign's scheme), `referrers` (the API), `fallback` (the tag that stands in for the API).
+    """
+
+    digest: str
+    type: str
+    reference: str
+    at_destination: bool | None = None
+    found_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one look at (destination, repository, reference) saw.
 
-    `problem` is set where we could not ask or not understand, and then nothing else may be
-    concluded. Otherwise `served` is the digest that the reference names there, None where the
-    reference is not there; `held` tells for digests that were asked for what is there.
+    `served` is the digest that the reference names there, None where the reference is not there;
+    `held` tells for digests that were asked for what is there, and `flaws` what is wrong below
+    one of them. `level` is how deep the served digest was proven.
+    `problem` is set where we could not ask or not understand: what was seen before it holds, and
+    nothing may be concluded from what was not. `proven` are blobs whose last byte was read.
     """
 
     began_at: Millis
     at: Millis
     served: str | None = None
     held: Mapping[str, Held] = field(default_factory=dict)
+    flaws: Mapping[str, Flaw] = field(default_factory=dict)
     level: Level | None = None
     problem: Reason | None = None
     detail: str = ""
     requests: tuple[Request, ...] = ()
+    proven: frozenset[str] = frozenset()
+    accessories: tuple[Accessory, ...] = ()
 
-    def proves(self, digest: str) -> bool:
-        """Whether the reference names `digest` and the digest's own bytes were read and hashed."""
-        return self.problem is None and self.served == digest and self.held.get(digest) == "present"
+    def proves(self, digest: str, level: Level = Level.MATCHED) -> bool:
+        """Whether the reference names `digest`, proven as deep as `level`.
+
+        What only a node of the cluster can prove (`pulled`) is not seen in a registry.
+        """
+        wanted = min(level.depth, Level.READABLE.depth)
+        reached = self.reached(digest)
+        return reached is not None and reached.depth >= wanted
+
+    def reached(self, digest: str) -> Level | None:
+        """How deep `digest` was proven under the reference; None for not at all."""
+        there = self.served == digest and self.held.get(digest) is Held.PRESENT
+        return self.level if there else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,16 @@ class Answer:
     """What a peer answered.
 
     `body` is decoded (gzip, deflate) and never longer than the limit asked for; `seconds` runs from
-    asking to the last byte read.
+    asking to the last byte read. `whole` is False where the body went on after `enough` of it,
+    `cut` is True where it ended in good order before the length that its headers gave.
     """
 
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
     seconds: float
+    whole: bool = True
+    cut: bool = False
 
 
 class Outbound:
@@ -104,9 +107,11 @@ class Outbound:
         headers: Mapping[str, str] | None = None,
         json: object = None,
         body_limit: int = BODY_LIMIT,
+        enough: int | None = None,
     ) -> Answer:
         """One request, one answer, whatever its status; `url` is percent-encoded already.
 
+        A good answer (2xx) is read until `enough` bytes of its body have come, where that is given.
         Raises OutboundError with kind `unreachable`, `tls_error` or `unreadable_answer`.
         """
         target = _target(url)
@@ -119,8 +124,10 @@ class Outbound:
                 )
                 async with asyncio.timeout(self._timeout):
                     response = await sending
+                    good = enough if 200 <= response.status < 300 else None
                     try:
-                        body = await _read(response, body_limit, target)
+                        body, cut = await _read(response, body_limit, good, target)
+                        whole = good is None or cut or response.content.at_eof()
                     finally:
                         response.release()  # which closes the connection where bytes are left
             except (OSError, ValueError, zlib.error, aiohttp.ClientError, OutboundError) as error:
@@ -131,7 +138,7 @@ class Outbound:
                 raise self._explained(error, target) from None
             seconds = time.perf_counter() - began
         self._observe(str(response.status), seconds)
-        return Answer(response.status, response.headers, body, seconds)
+        return Answer(response.status, response.headers, body, seconds, whole, cut)
 
     async def close(self) -> None:
         """Close all connections; the next request would open new ones."""
@@ -196,24 +203,38 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
     return context
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, target: URL) -> bytes:
-    """The decoded body. Raises OutboundError where it, or what it unpacks to, exceeds `limit`."""
+async def _read(
+    response: aiohttp.ClientResponse, limit: int, enough: int | None, target: URL
+) -> tuple[bytes, bool]:
+    """The decoded body, and whether it was cut short in good order (told only with `enough`).
+
+    Raises OutboundError where it, or what it unpacks to, exceeds `limit`.
+    """
     if response.method == "HEAD":
-        return b""
+        return b"", False
     decoder = _decoder(response.headers.get("Content-Encoding", ""), target)
     chunks = []
     received = size = 0
-    async for chunk in response.content.iter_any():
-        received += len(chunk)
-        if decoder is not None:
-            chunk = decoder.decompress(chunk, limit - size + 1)
-        size += len(chunk)
-        if max(received, size) > limit:
-            raise _unreadable(target, f"the body is longer than {limit} bytes")
-        chunks.append(chunk)
+    try:
+        async for chunk in response.content.iter_any():
+            received += len(chunk)
+            if decoder is not None:
+                chunk = decoder.decompress(chunk, limit - size + 1)
+            size += len(chunk)
+            if max(received, size) > limit and enough is None:
+                raise _unreadable(target, f"the body is longer than {limit} bytes")
+            chunks.append(chunk)
+            if enough is not None and size >= enough:
+                return b"".join(chunks), False
+    except aiohttp.ClientPayloadError as error:
+        # A registry whose file is shorter than its records ends the answer in good order; a
+        # network that fails resets it, and only aiohttp's text tells one from the other.
+        if enough is None or "ConnectionResetError" in str(error):
+            raise
+        return b"".join(chunks), True
     if decoder is not None and received and not decoder.eof:
         raise _unreadable(target, "the compressed body ends too early")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks), False
 
 
 def _decoder(encoding: str, target: URL) -> zlib._Decompress | None:
