@@ -111,7 +111,8 @@ class Outbound:
     ) -> Answer:
         """One request, one answer, whatever its status; `url` is percent-encoded already.
 
-        A good answer (2xx) is read until `enough` bytes of its body have come, where that is given.
+        With `enough`, a good answer (2xx) is read until so many bytes of its body have come; one
+        that does not announce its length is read up to `body_limit`.
         Raises OutboundError with kind `unreachable`, `tls_error` or `unreadable_answer`.
         """
         target = _target(url)
@@ -213,6 +214,8 @@ async def _read(
     if response.method == "HEAD":
         return b"", False
     decoder = _decoder(response.headers.get("Content-Encoding", ""), target)
+    announced = decoder is None and response.content_length is not None
+    stop = None if enough is None else enough if announced else limit + 1
     chunks = []
     received = size = 0
     try:
@@ -221,15 +224,15 @@ async def _read(
             if decoder is not None:
                 chunk = decoder.decompress(chunk, limit - size + 1)
             size += len(chunk)
-            if max(received, size) > limit and enough is None:
+            if max(received, size) > limit and stop is None:
                 raise _unreadable(target, f"the body is longer than {limit} bytes")
             chunks.append(chunk)
-            if enough is not None and size >= enough:
+            if stop is not None and max(received, size) >= stop:
                 return b"".join(chunks), False
     except aiohttp.ClientPayloadError as error:
         # A registry whose file is shorter than its records ends the answer in good order; a
         # network that fails resets it, and only aiohttp's text tells one from the other.
-        if enough is None or "ConnectionResetError" in str(error):
+        if stop is None or "ConnectionResetError" in str(error):
             raise
         return b"".join(chunks), True
     if decoder is not None and received and not decoder.eof:

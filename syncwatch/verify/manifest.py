@@ -27,6 +27,13 @@ ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 MANIFEST_LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest that are read at most (design, section 6, Bounds)."""
 
+_FOREIGN = re.compile(
+    r"application/vnd\.docker\.image\.rootfs\.foreign\.diff\.tar(\.gzip)?"
+    r"|application/vnd\.oci\.image\.layer\.nondistributable\.v1\.tar(\+(gzip|zstd))?"
+)
+"""Layers that are fetched from elsewhere: no registry has to have them, and Harbor copies none
+(controller/replication/transfer/image; image-spec, layer.md, "Non-Distributable Layers")."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -58,6 +65,16 @@ class Descriptor:
     media_type: str
     platform: str = ""
     urls: tuple[str, ...] = ()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether no registry has to have it."""
+        return _FOREIGN.fullmatch(self.media_type) is not None
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether it is asked for as a manifest; an index may list plain blobs, as caches do."""
+        return not self.media_type or self.media_type in INDEX_TYPES | MANIFEST_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +115,26 @@ class _Document(
     manifests: list[_Descriptor] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Document)
+_NAMES = {name.lower(): name for name in ("schemaVersion", "mediaType", "manifests", "layers")} | {
+    name: name for name in ("config", "digest", "size", "platform", "urls")
+}
+
+
+def _document(body: bytes) -> _Document:
+    """The fields that matter; of a name that stands twice the last holds, as in Go.
+
+    Go also takes `Layers` for `layers`. What it reads there and others do not is refused, since
+    the nodes that pull the image are written in Go, and not every registry is.
+    """
+    document = msgspec.json.decode(body)
+    listed = [document] if isinstance(document, dict) else []
+    for one in listed:
+        for name, value in one.items():
+            if _NAMES.get(name.lower(), name) != name:
+                raise MalformedError(f"a manifest spells a field {name[:32]!r}")
+            if name in ("manifests", "layers") and isinstance(value, list):
+                listed.extend(item for item in value if isinstance(item, dict))
+    return msgspec.convert(document, _Document)
 
 
 def read(body: bytes, content_type: str = "") -> Manifest:
@@ -107,8 +143,8 @@ def read(body: bytes, content_type: str = "") -> Manifest:
     Raises MalformedError where they are no manifest of schema 2, or name what is no digest.
     """
     try:
-        document = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = _document(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedError("these bytes are no manifest") from None
     if document.schema_version != 2:
         raise MalformedError(f"a manifest of schema {document.schema_version} cannot be read")
@@ -118,6 +154,9 @@ def read(body: bytes, content_type: str = "") -> Manifest:
     media_type = document.media_type or bare_type(content_type)
     if media_type not in INDEX_TYPES | MANIFEST_TYPES:
         media_type = OCI_MANIFEST if document.manifests is None else OCI_INDEX
+    if blobs and listed:
+        # Who reads it as an image and who as an index would pull different things (CVE-2021-41190).
+        raise MalformedError("a manifest has both layers and manifests")
     return Manifest(
         media_type,
         blobs=tuple(_descriptor(one) for one in blobs),

@@ -48,12 +48,10 @@ def content_range(text: str) -> ContentRange | None:
     first, last, total = (
         int(part) if part is not None and part != "*" else None for part in found.groups()
     )
-    if first is None and total is None:
-        return None
-    if first is not None and last is not None:
-        if first > last or (total is not None and last >= total):
-            return None
-    return ContentRange(first, last, total)
+    if first is None or last is None:
+        return ContentRange(None, None, total) if total is not None else None
+    possible = first <= last and (total is None or last < total)
+    return ContentRange(first, last, total) if possible else None
 
 
 def last_byte(size: int) -> str:

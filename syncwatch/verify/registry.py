@@ -1,37 +1,25 @@
-"""One destination as an OCI registry: in comes a reference, out goes an observation of it.
-
-A look is HEAD by the reference (what does it name?), HEAD by the digest (is that there?) and GET
-by the digest (are its bytes what the digest says?). A digest that the reference does not name is
-only asked for by HEAD. The rules of what counts are in the design, section 6, "Reasons at the
-edges"; the protocol is OCI distribution 1.1. If-None-Match is never sent: a 304 would prove what
-the registry's index says, and the bytes are what is asked about.
-"""
+"""One destination as an OCI registry: in comes a reference, out goes an observation of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from syncwatch.errors import OutboundError
-from syncwatch.model import Held, Level, Observation, Reason
-from syncwatch.outbound import BODY_LIMIT
-from syncwatch.verify.authentication import Authentication, wants_token
-from syncwatch.verify.manifest import (
-    MANIFEST_LIMIT,
-    bare_type,
-    claims_to_be_one,
-    digest_of,
-    is_digest,
-)
-from syncwatch.verify.refusal import is_absence, is_bare, is_of_registry, refusal
-from syncwatch.verify.trail import DIGEST_HEADER, Trail, origin_of
+from syncwatch.model import Level, Observation, Reason
+from syncwatch.verify.authentication import Authentication
+from syncwatch.verify.look import Depth, Look
+from syncwatch.verify.trail import origin_of
+from syncwatch.verify.visit import Registry, Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from syncwatch.model import Millis
-    from syncwatch.outbound import Answer, Outbound
+    from syncwatch.outbound import Outbound
+
+LOOK_SECONDS = 300.0
+"""How long one look may take with all that is below it; each request has its own timeout."""
 
 
 class RegistryClient:
@@ -52,27 +40,47 @@ class RegistryClient:
         token_realms: Sequence[str] = (),
         forget: Callable[[], None] = lambda: None,
     ) -> None:
-        self.url = url.rstrip("/")
-        self.place = origin_of(self.url)
-        self.outbound = outbound
-        self.clock = clock
         self.quiet_until: Millis = 0
         """Until when the registry asked to be left alone (its last Retry-After); 0 for never."""
-        self.authentication = Authentication(
-            url=self.url,
+        url = url.rstrip("/")
+        authentication = Authentication(
+            url=url,
             credentials=credentials,
             clock=clock,
             token_realms=token_realms,
             forget=forget,
         )
+        self._registry = Registry(url, origin_of(url), outbound, authentication, clock)
 
-    async def look(self, repository: str, reference: str, digests: Collection[str]) -> Observation:
+    async def look(
+        self,
+        repository: str,
+        reference: str,
+        digests: Collection[str],
+        level: Level = Level.MATCHED,
+        depth: Depth | None = None,
+    ) -> Observation:
         """One look at a reference, for expectations that want `digests`; never raises an error.
 
-        `reference` is a tag or a digest. What kept us from seeing is the observation's `problem`.
+        `reference` is a tag or a digest; `depth`, where given, says more than a mere `level`. What
+        kept us from seeing is the observation's `problem`.
         """
-        look = _Look(self, repository)
-        return await self._observed(look, look.see(reference, digests))
+        visit = Visit(self._registry, repository)
+        look = Look(visit, depth or Depth(level))
+        began_at = self._registry.clock()
+        trouble = await self._trouble(look.see(reference, digests))
+        return Observation(
+            began_at,
+            self._registry.clock(),
+            served=look.served,
+            held=look.held,
+            flaws=look.flaws,
+            level=look.level,
+            problem=Reason(trouble.kind) if trouble else None,
+            detail=str(trouble) if trouble else "; ".join(look.words),
+            requests=tuple(visit.trail.requests),
+            proven=frozenset(look.proven),
+        )
 
     async def ping(self) -> Observation:
         """Whether the registry can be asked and takes the credential; `problem` says why not.
@@ -80,160 +88,26 @@ class RegistryClient:
         A registry that takes no anonymous user here may still let one pull, so that without a
         credential a demand for a token is no problem.
         """
-        look = _Look(self, "")
-        return await self._observed(look, look.knock())
-
-    async def _observed(self, look: _Look, seeing: Coroutine[None, None, None]) -> Observation:
-        began_at = self.clock()
-        try:
-            await seeing
-        except OutboundError as error:
-            if error.retry_after is not None:
-                self.quiet_until = self.clock() + int(error.retry_after * 1000)
-            return Observation(
-                began_at,
-                self.clock(),
-                problem=Reason(error.kind),
-                detail=str(error),
-                requests=tuple(look.trail.requests),
-            )
-        proven = look.served is not None and look.held.get(look.served) is Held.PRESENT
+        visit = Visit(self._registry, "")
+        began_at = self._registry.clock()
+        trouble = await self._trouble(visit.knock())
         return Observation(
             began_at,
-            self.clock(),
-            served=look.served,
-            held=look.held,
-            level=Level.MATCHED if proven else None,
-            detail="; ".join(look.words),
-            requests=tuple(look.trail.requests),
+            self._registry.clock(),
+            problem=Reason(trouble.kind) if trouble else None,
+            detail=str(trouble) if trouble else "",
+            requests=tuple(visit.trail.requests),
         )
 
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A manifest that is there: the digest that the registry calls it by, the bytes if read."""
-
-    named: str | None
-    content_type: str
-    body: bytes | None
-
-
-class _Look:
-    """The state of one look while it is taken."""
-
-    def __init__(self, client: RegistryClient, repository: str) -> None:
-        self.trail = Trail(client.outbound)
-        self.served: str | None = None
-        self.held: dict[str, Held] = {}
-        self.words: list[str] = []
-        self._client = client
-        self._repository = repository
-        self._manifests = f"{client.url}/v2/{quote(repository, safe='/')}/manifests/"
-        self._spoke_as_registry = False
-        self._answered_at = client.url
-
-    async def see(self, reference: str, digests: Collection[str]) -> None:
-        """Fill `served` and `held`. Raises OutboundError where we cannot know."""
-        by_digest = ":" in reference
-        asked = dict.fromkeys([reference, *digests] if by_digest else digests)
-        if not all(map(is_digest, asked)):
-            raise self._unreadable("was not asked: the digest's algorithm is not known here")
-        found = await self._head(reference)
-        if found is not None:
-            self.served = reference if by_digest else await self._name(reference, found)
-        for digest in asked:
-            head = found if digest == reference else await self._head(digest)
-            self.held[digest] = await self._weigh(digest, head, read=digest == self.served)
-
-    async def knock(self) -> None:
-        """Ask for the API's root. Raises OutboundError where it is not answered as it should."""
-        url = f"{self._client.url}/v2/"
-        if self._client.authentication.is_anonymous:
-            answer, self._answered_at = await self.trail.follow("GET", url, {}, BODY_LIMIT)
-            if answer.status == 401 and wants_token(answer):
-                return
-        else:
-            answer = await self._asked("GET", url)
-        if answer.status != 200:
-            raise self._refusal(answer)
-        if bare_type(answer.headers.get("Content-Type", "")) == "text/html":
-            raise self._unreadable("answers as a web site does, not as a registry")
-
-    async def _name(self, reference: str, found: _Found) -> str | None:
-        """The digest that a tag names; by hashing, where the registry does not say."""
-        if found.named is not None:
-            return found.named
-        got = found if found.body is not None else await self._get(reference)
-        if got is None or got.body is None:
-            return None
-        self._demand_manifest(got)
-        return got.named or digest_of(got.body)
-
-    async def _weigh(self, digest: str, found: _Found | None, *, read: bool) -> Held:
-        """What is there under `digest`; `read` demands its bytes, else the registry's word does."""
-        if found is not None and found.body is None:
-            if found.named == digest and not read:
-                return Held.PRESENT
-            found = await self._get(digest)
-        if found is None or found.body is None:
-            return Held.ABSENT
-        actual = digest_of(found.body, like=digest)
-        if actual == digest:
-            return Held.PRESENT
-        self._demand_manifest(found)
-        self.words.append(f"the bytes under {digest} hash to {actual}")
-        return Held.CORRUPT
-
-    async def _head(self, reference: str) -> _Found | None:
-        answer = await self._ask("HEAD", reference)
-        if answer.status == 200:
-            return _Found(_named(answer), "", None)
-        # Once a 404 of this look was read and was a registry's own, the header is word enough.
-        if answer.status == 404 and self._spoke_as_registry and is_of_registry(answer):
-            return None
-        if answer.status in {404, 405}:
-            # A HEAD has no body to tell a registry's 404 from a proxy's.
-            return await self._get(reference)
-        raise self._refusal(answer)
-
-    async def _get(self, reference: str) -> _Found | None:
-        answer = await self._ask("GET", reference)
-        if answer.status == 200:
-            return _Found(_named(answer), answer.headers.get("Content-Type", ""), answer.body)
-        if answer.status == 404 and is_absence(answer):
-            self._spoke_as_registry = True
-            return None
-        if is_bare(answer):
-            await self.knock()
-            return None
-        raise self._refusal(answer)
-
-    async def _ask(self, method: str, reference: str) -> Answer:
-        return await self._asked(method, self._manifests + quote(reference, safe=":"))
-
-    async def _asked(self, method: str, url: str) -> Answer:
-        """The answer, asked for once more where it was 401 and better can be offered."""
-        authentication = self._client.authentication
-        grant = await authentication.grant(self._repository, self.trail)
-        answer, there = await self.trail.follow(method, url, grant.headers, MANIFEST_LIMIT)
-        if answer.status == 401 and origin_of(there) == self._client.place:
-            better = await authentication.better(grant, answer, self._repository, self.trail)
-            if better is not None:
-                answer, there = await self.trail.follow(method, url, better.headers, MANIFEST_LIMIT)
-        self._answered_at = there
-        return answer
-
-    def _demand_manifest(self, found: _Found) -> None:
-        if not claims_to_be_one(found.body or b"", found.content_type):
-            raise self._unreadable("answered 200 with what is no manifest")
-
-    def _refusal(self, answer: Answer) -> OutboundError:
-        return refusal(answer, origin_of(self._answered_at), self._client.clock())
-
-    def _unreadable(self, words: str) -> OutboundError:
-        return OutboundError("unreadable_answer", f"{origin_of(self._answered_at)}: {words}")
-
-
-def _named(answer: Answer) -> str | None:
-    named = answer.headers.get(DIGEST_HEADER, "")
-    return named if is_digest(named) else None
+    async def _trouble(self, seeing: Awaitable[None]) -> OutboundError | None:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await seeing
+        except OutboundError as error:
+            if error.retry_after is not None:
+                self.quiet_until = self._registry.clock() + int(error.retry_after * 1000)
+            return error
+        except TimeoutError:
+            words = f"{self._registry.place}: a look was not done within {LOOK_SECONDS:g} s"
+            return OutboundError("unreachable", words)
+        return None

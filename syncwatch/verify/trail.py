@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from syncwatch.outbound import Answer, Outbound
 
+NOTED = 200
+"""Requests of one look that are noted; of more the last one stands in the last place."""
+
 REDIRECTS = 5
 """How often one request may be sent elsewhere (design, section 6, Bounds)."""
 DIGEST_HEADER = "Docker-Content-Digest"
@@ -42,24 +45,33 @@ class Trail:
         self._outbound = outbound
 
     async def ask(
-        self, method: str, url: str, headers: Mapping[str, str], body_limit: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body_limit: int,
+        *,
+        enough: int | None = None,
     ) -> Answer:
         """One request, noted. Raises OutboundError where nothing usable came back."""
         shown = url.partition("?")[0]
         began = time.perf_counter()
         try:
-            answer = await self._outbound.ask(method, url, headers=headers, body_limit=body_limit)
+            answer = await self._outbound.ask(
+                method, url, headers=headers, body_limit=body_limit, enough=enough
+            )
         except OutboundError:
-            seconds = time.perf_counter() - began
-            self.requests.append(Request(method, shown, None, None, seconds))
+            self._note(Request(method, shown, None, None, time.perf_counter() - began))
             raise
         digest = answer.headers.get(DIGEST_HEADER, "")
-        self.requests.append(
-            Request(
-                method, shown, answer.status, digest if is_digest(digest) else None, answer.seconds
-            )
-        )
+        named = digest if is_digest(digest) else None
+        self._note(Request(method, shown, answer.status, named, answer.seconds))
         return answer
+
+    def _note(self, request: Request) -> None:
+        if len(self.requests) >= NOTED:
+            self.requests.pop()
+        self.requests.append(request)
 
     async def follow(
         self,
@@ -68,6 +80,7 @@ class Trail:
         headers: Mapping[str, str],
         body_limit: int,
         *,
+        enough: int | None = None,
         allow: Callable[[str], None] = lambda _url: None,
     ) -> tuple[Answer, str]:
         """The answer at the end of at most `REDIRECTS` redirects, and the URL that gave it.
@@ -75,7 +88,7 @@ class Trail:
         `allow` may raise on a URL before it is asked. Authorization goes nowhere but to the scheme,
         host and port it was meant for. Raises OutboundError, also for a redirect to nowhere.
         """
-        answer = await self.ask(method, url, headers, body_limit)
+        answer = await self.ask(method, url, headers, body_limit, enough=enough)
         if answer.status not in _REDIRECTED:
             return answer, url
         home, bare = origin_of(url), _without_authorization(headers)
@@ -83,7 +96,7 @@ class Trail:
             url = _target(url, answer)
             allow(url)
             sent = headers if origin_of(url) == home else bare
-            answer = await self.ask(method, url, sent, body_limit)
+            answer = await self.ask(method, url, sent, body_limit, enough=enough)
             if answer.status not in _REDIRECTED:
                 return answer, url
         raise OutboundError(

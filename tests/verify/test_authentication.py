@@ -67,8 +67,8 @@ async def test_a_token_is_kept_until_shortly_before_it_ends() -> None:
     assert [request.rel_url.raw_query_string for request in asked] == [
         "service=the%20registry&scope=repository:a/b:pull"
     ] * 2
-    assert registry.sent("Authorization").count("Bearer t1") == 6
-    assert registry.sent("Authorization").count("Bearer t2") == 3
+    assert registry.sent("Authorization").count("Bearer t1") == 4
+    assert registry.sent("Authorization").count("Bearer t2") == 2
     assert registry.sent("Authorization").count(None) == 1
 
 
@@ -84,7 +84,7 @@ async def test_a_token_lives_a_minute_if_it_does_not_say(expires_in: object, sec
                 clock.now = 1_000_000 + now * 1000
                 await client.look("a/b", "v1", [D])
     asked = [path for _, path in registry.asked]
-    assert asked == ["v1", "token", "v1", D, D, "v1", D, D, "token", "v1", D, D]
+    assert asked == ["v1", "token", "v1", D, "v1", D, "token", "v1", D]
 
 
 async def test_a_token_revoked_in_the_middle_is_renewed_once() -> None:
@@ -116,7 +116,7 @@ async def test_a_token_for_one_repository_is_not_used_for_another() -> None:
             await client.look("c", "v1", [D])
     scopes = [request.query.get("scope") for request in registry.requests if request.query]
     assert scopes == ["repository:a/b:pull", "repository:c:pull"]
-    assert registry.sent("Authorization")[-3:] == ["Bearer t2"] * 3
+    assert registry.sent("Authorization")[-2:] == ["Bearer t2"] * 2
 
 
 async def test_no_more_than_a_thousand_tokens_are_kept() -> None:
@@ -189,7 +189,7 @@ async def test_a_password_rotated_while_it_was_sent_is_read_again_after_the_401(
             credentials.append(("me", "old"))
             seen = await client.look("a/b", "v1", [D])
     assert seen.proves(D)
-    assert registry.sent("Authorization") == [None, old, old, new, new, new]
+    assert registry.sent("Authorization") == [None, old, old, new, new]
 
 
 async def test_the_same_wrong_password_is_not_sent_twice() -> None:

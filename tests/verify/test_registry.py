@@ -57,7 +57,7 @@ async def test_a_manifest_is_asked_for_so_that_no_pull_is_counted_and_no_index_i
     ):
         await client.look("a/b", "v1", [D])
     assert set(registry.sent("User-Agent")) == {"harbor-registry-client"}
-    assert registry.sent("If-None-Match") == [None] * 3
+    assert registry.sent("If-None-Match") == [None] * 2
     for accept in registry.sent("Accept"):
         assert set((accept or "").split(", ")) == {
             "application/vnd.docker.distribution.manifest.v2+json",
@@ -193,7 +193,7 @@ BOTH = {("*", "v1"): manifest(), ("*", D): manifest()}
         pytest.param({("*", "v1"): Says(500)}, "server_error", "500", id="500"),
         pytest.param({("*", "v1"): Says(502, HTML)}, "server_error", "502", id="502"),
         pytest.param({**BOTH, ("GET", D): Says(503)}, "server_error", "503", id="503 on GET"),
-        pytest.param({**BOTH, ("HEAD", D): Says(403)}, "forbidden", "403", id="403 on digest"),
+        pytest.param({**BOTH, ("*", D): Says(403)}, "forbidden", "403", id="403 on digest"),
         pytest.param({("*", "v1"): Says(418)}, "unreadable_answer", "418", id="418"),
         pytest.param({("*", "v1"): Says(204)}, "unreadable_answer", "204", id="204"),
         pytest.param({("*", "v1"): PAGE}, "unreadable_answer", "no manifest", id="a page"),
@@ -289,7 +289,7 @@ async def test_where_nothing_may_be_concluded_the_problem_is_said(
     assert seen.problem is Reason(problem)
     assert says in seen.detail
     assert seen.detail.startswith("http://127.0.0.1:")
-    assert (seen.served, dict(seen.held), seen.level) == (None, {}, None)
+    assert (dict(seen.held), seen.level, seen.proves(D)) == ({}, None, False)
     assert "secret" not in repr(seen)
 
 
@@ -332,7 +332,7 @@ async def test_a_retry_after_that_is_none_is_not_kept(header: str) -> None:
 
 async def test_a_reference_that_is_a_digest_is_asked_for_once() -> None:
     seen = await look({("*", D): manifest()}, reference=D)
-    assert [one.method for one in seen.requests] == ["HEAD", "GET"]
+    assert [one.method for one in seen.requests] == ["GET"]
     assert seen.proves(D)
 
 
@@ -381,7 +381,7 @@ async def test_a_redirect_elsewhere_gets_no_credential_and_leaves_no_signature()
         ):
             seen = await client.look("a/b", "v1", [D])
     assert seen.proves(D)
-    assert registry.sent("Authorization")[1:] == ["Basic bWU6cHc="] * 3
+    assert registry.sent("Authorization")[1:] == ["Basic bWU6cHc="] * 2
     assert elsewhere.sent("Authorization") == [None]
     assert elsewhere.requests[0].raw_path == "/there?X-Sig=s%2Fecret"
     assert seen.requests[-1].url == f"{elsewhere.url}/there"

@@ -1,0 +1,232 @@
+"""Everything below a manifest: its children are fetched and hashed, its blobs' last bytes read.
+
+In comes a manifest that was proven itself, out come the flaws below it, or none. What a registry
+says of a blob is no proof: Harbor answers HEAD from its database, docker-registry from a cache. So
+one byte of each is really read, the last. Blobs that `known` vouches for are not asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from syncwatch.errors import MalformedError, OutboundError
+from syncwatch.model import Flaw, Reason
+from syncwatch.verify import manifest as manifests
+from syncwatch.verify.manifest import digest_of
+from syncwatch.verify.ranges import doubt
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Set as AbstractSet
+
+    from syncwatch.verify.manifest import Descriptor, Manifest
+    from syncwatch.verify.visit import Found, Visit
+
+    Known = Callable[[Collection[str]], Awaitable[AbstractSet[str]]]
+
+DEPTH = 3
+"""How deep indexes may be nested (design, section 6, Bounds)."""
+CHILDREN = 1000
+"""How many manifests one image may consist of (design, section 6, Bounds)."""
+BLOBS = 10_000
+"""How many different blobs one image may consist of."""
+BYTES = 64 * 1024 * 1024
+"""How many bytes of manifests one image may consist of."""
+
+AT_ONCE = 4
+"""Requests of one look under way together: it shares the destination with others."""
+
+_GRAVEST = (
+    Reason.CHILD_MISSING,
+    Reason.MANIFEST_CORRUPT,
+    Reason.BLOB_MISSING,
+    Reason.BLOB_UNREADABLE,
+)
+_TOLD = 3
+
+
+async def nothing_known(digests: Collection[str]) -> AbstractSet[str]:
+    """Vouches for no blob."""
+    del digests
+    return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A descriptor, and the platform that the image is `of` which it belongs to."""
+
+    descriptor: Descriptor
+    of: str
+
+    @property
+    def digest(self) -> str:
+        return self.descriptor.digest
+
+    @property
+    def name(self) -> str:
+        """How a sentence calls it."""
+        kind = self.descriptor.media_type
+        if self.descriptor.is_manifest:
+            word = "the manifest"
+        elif "config" in kind or kind.endswith("container.image.v1+json"):
+            word = "the configuration"
+        else:
+            word = "the layer" if "layer" in kind or "rootfs" in kind else "the blob"
+        return f"{word} {self.digest}" + (f" of {self.of}" if self.of else "")
+
+
+class Walk:
+    """One walk below one manifest. `platforms` limits which children have to be there."""
+
+    def __init__(
+        self,
+        visit: Visit,
+        *,
+        known: Known = nothing_known,
+        platforms: Collection[str] = (),
+    ) -> None:
+        self.proven: set[str] = set()
+        self._visit = visit
+        self._known = known
+        self._platforms = frozenset(platforms)
+        self._flaws: list[tuple[Reason, str]] = []
+        self._blobs: dict[str, _Part] = {}
+        self._children: dict[str, _Part] = {}
+        self._bytes = 0
+
+    async def flaw(self, body: bytes, content_type: str) -> Flaw | None:
+        """What is wrong below these bytes of a manifest; None where all is there.
+
+        Raises OutboundError where something could not be asked, and nothing else was wrong.
+        """
+        top = self._read(body, content_type)
+        try:
+            await self._go_below(top)
+        except OutboundError:
+            # A part that is known to be missing is missing, whatever else could not be asked.
+            if not self._flaws:
+                raise
+        return self._gravest()
+
+    async def _go_below(self, top: Manifest) -> None:
+        self._collect_blobs(top, "")
+        below = [_Part(one, one.platform) for one in top.children]
+        for depth in range(1, DEPTH + 2):
+            fresh = self._fresh(below)
+            if fresh and depth > DEPTH:
+                raise self._visit.unreadable(f"holds indexes nested deeper than {DEPTH}")
+            below = []
+            await _each(fresh, partial(self._fetch, below))
+        if self._flaws or not self._blobs:
+            return
+        vouched = await self._known(self._blobs.keys())
+        unproven = [part for digest, part in self._blobs.items() if digest not in vouched]
+        await _each(unproven, self._prove)
+
+    def _gravest(self) -> Flaw | None:
+        if not self._flaws:
+            return None
+        reason = min((one for one, _ in self._flaws), key=_GRAVEST.index)
+        words = sorted(told for one, told in self._flaws if one is reason)
+        more = len(self._flaws) - len(words[:_TOLD])
+        rest = f", and {more} more of its parts are not right" if more else ""
+        return Flaw(reason, "; it ".join(words[:_TOLD]) + rest)
+
+    def _read(self, body: bytes, content_type: str) -> Manifest:
+        try:
+            return manifests.read(body, content_type)
+        except MalformedError as error:
+            raise self._visit.unreadable(error.message) from None
+
+    def _fresh(self, listed: Iterable[_Part]) -> list[_Part]:
+        """The children that have to be there and were not met before; plain blobs are put aside."""
+        fresh = []
+        for part in listed:
+            if not self._is_wanted(part):
+                continue
+            if not part.descriptor.is_manifest:
+                self._collect(part)
+            elif part.digest not in self._children:
+                self._children[part.digest] = part
+                fresh.append(part)
+        if len(self._children) > CHILDREN:
+            raise self._visit.unreadable(f"holds an image of more than {CHILDREN} manifests")
+        return fresh
+
+    def _is_wanted(self, part: _Part) -> bool:
+        """A child of another platform than those named need not be there (`platforms`)."""
+        told = part.descriptor.platform
+        if not self._platforms or not told:
+            return True
+        return any(told == one or told.startswith(f"{one}/") for one in self._platforms)
+
+    async def _fetch(self, below: list[_Part], part: _Part) -> None:
+        found = await self._visit.get(part.digest)
+        if found is None or found.body is None:
+            self._note(Reason.CHILD_MISSING, f"lacks {part.name}")
+            return
+        if digest_of(found.body, like=part.digest) != part.digest:
+            self._visit.demand_manifest(found)
+            self._note(
+                Reason.MANIFEST_CORRUPT,
+                f"has bytes that do not hash to the digest under {part.name}",
+            )
+            return
+        self._count(found)
+        read = self._read(found.body, found.content_type)
+        self._collect_blobs(read, part.of)
+        below.extend(_Part(one, one.platform or part.of) for one in read.children)
+
+    def _count(self, found: Found) -> None:
+        self._bytes += len(found.body or b"")
+        if self._bytes > BYTES:
+            raise self._visit.unreadable(f"holds an image of more than {BYTES} bytes of manifests")
+
+    def _collect_blobs(self, read: Manifest, of: str) -> None:
+        for one in read.blobs:
+            self._collect(_Part(one, of))
+
+    def _collect(self, part: _Part) -> None:
+        if part.descriptor.is_foreign:
+            return
+        before = self._blobs.get(part.digest)
+        if before is None or before.descriptor.size < part.descriptor.size:
+            self._blobs[part.digest] = part
+        if len(self._blobs) > BLOBS:
+            raise self._visit.unreadable(f"holds an image of more than {BLOBS} blobs")
+
+    async def _prove(self, part: _Part) -> None:
+        size = part.descriptor.size
+        answer = await self._visit.end_of_blob(part.digest, size)
+        if answer is None:
+            self._note(Reason.BLOB_MISSING, f"lacks {part.name}")
+            return
+        doubted = doubt(answer, size)
+        if doubted is None:
+            self.proven.add(part.digest)
+        elif doubted.reason is Reason.UNREADABLE_ANSWER:
+            raise self._visit.unreadable(f"{part.name} {doubted.words}")
+        else:
+            self._note(doubted.reason, f"is not whole: {part.name} {doubted.words}")
+
+    def _note(self, reason: Reason, words: str) -> None:
+        self._flaws.append((reason, words))
+
+
+async def _each(parts: Collection[_Part], work: Callable[[_Part], Awaitable[None]]) -> None:
+    """Do `work` for every part, some at once. Raises the first OutboundError that comes of it."""
+    waiting = iter(parts)
+
+    async def take() -> None:
+        for part in waiting:
+            await work(part)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(parts))):
+                group.create_task(take())
+    except ExceptionGroup as trouble:
+        raise trouble.exceptions[0] from None
