@@ -6,7 +6,13 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from syncwatch.lab.images import INDEX_TYPES, OCI_MANIFEST, digest_of
+from syncwatch.lab.images import (
+    FOREIGN_TYPES,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_MANIFEST,
+    digest_of,
+)
 
 if TYPE_CHECKING:
     from syncwatch.lab.images import Image
@@ -24,19 +30,30 @@ class Manifest:
         """The parsed JSON object; {} when the bytes are none."""
         try:
             parsed = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return parsed if isinstance(parsed, dict) else {}
 
     def children(self) -> list[str]:
         """Digests of the manifests an index names; [] for an image."""
-        return [entry["digest"] for entry in self.document().get("manifests") or []]
+        return [entry["digest"] for entry in self._entries() if _names_manifest(entry)]
 
     def blobs(self) -> list[str]:
-        """Digests of config and layers, in their order; [] for an index."""
+        """Digests of config and layers, in their order, foreign layers left out.
+
+        Of an index those of its entries that are no manifests, as in a cache of BuildKit's.
+        """
         document = self.document()
         config = [document["config"]] if isinstance(document.get("config"), dict) else []
-        return [entry["digest"] for entry in [*config, *(document.get("layers") or [])]]
+        entries = [entry for entry in self._entries() if not _names_manifest(entry)]
+        return [
+            entry["digest"]
+            for entry in [*config, *(document.get("layers") or []), *entries]
+            if entry.get("mediaType") not in FOREIGN_TYPES
+        ]
+
+    def _entries(self) -> list[dict[str, Any]]:
+        return self.document().get("manifests") or []
 
     def subject(self) -> str:
         """The digest of the manifest this one refers to (OCI 1.1); "" when none."""
@@ -46,6 +63,11 @@ class Manifest:
     def is_index(self) -> bool:
         """Whether it lists manifests instead of layers."""
         return self.media_type in INDEX_TYPES
+
+
+def _names_manifest(entry: dict[str, Any]) -> bool:
+    """Without a media type it is taken for one."""
+    return entry.get("mediaType", OCI_MANIFEST) in MANIFEST_TYPES | INDEX_TYPES
 
 
 @dataclass(slots=True)
@@ -73,9 +95,9 @@ class Contents:
         held = self.repositories.get(repository)
         return self.bytes.get(digest) if held and digest in held.blobs else None
 
-    def put_blob(self, repository: str, body: bytes) -> str:
+    def put_blob(self, repository: str, body: bytes, algorithm: str = "sha256") -> str:
         """Keep the bytes and link them to the repository; the digest is returned."""
-        digest = digest_of(body)
+        digest = digest_of(body, algorithm)
         self.bytes[digest] = body
         self.repository(repository).blobs.add(digest)
         return digest
@@ -98,7 +120,8 @@ class Contents:
         self, repository: str, reference: str, body: bytes, media_type: str = OCI_MANIFEST
     ) -> Manifest:
         """Keep a manifest; a reference that is no digest becomes (or moves) a tag."""
-        manifest = Manifest(digest_of(body), media_type, body)
+        algorithm = reference.partition(":")[0] if ":" in reference else "sha256"
+        manifest = Manifest(digest_of(body, algorithm), media_type, body)
         held = self.repository(repository)
         held.manifests[manifest.digest] = manifest
         if ":" not in reference:
@@ -129,8 +152,8 @@ class Contents:
 
     def put_image(self, repository: str, reference: str, pushed: Image) -> Manifest:
         """Keep a whole image: its blobs, its children by digest, then the manifest."""
-        for child in pushed.children:
-            self.put_image(repository, child.digest, child)
+        for digest, child in zip(pushed.child_digests, pushed.children, strict=True):
+            self.put_image(repository, digest, child)
         for blob in pushed.blobs:
-            self.put_blob(repository, blob)
+            self.put_blob(repository, blob, pushed.algorithm)
         return self.put_manifest(repository, reference, pushed.manifest, pushed.media_type)
