@@ -58,7 +58,7 @@ class Contender:
     cpu: list[float] = field(default_factory=list)
 
 
-async def fill(registry: DockerRegistry) -> list[Pushed]:
+async def fill(registry: DockerRegistry, repositories: int = REPOSITORIES) -> list[Pushed]:
     """Push all images; the tags of a repository share their blobs, which makes it quick."""
     turns = asyncio.Semaphore(CONCURRENCY)
 
@@ -75,7 +75,7 @@ async def fill(registry: DockerRegistry) -> list[Pushed]:
                 pushed.append(Pushed(repository, tag, await registry.push(repository, tag, one)))
             return pushed
 
-    names = [f"team{number % 10}/service-{number:03}" for number in range(REPOSITORIES)]
+    names = [f"team{number % 10}/service-{number:03}" for number in range(repositories)]
     return [one for some in await asyncio.gather(*map(push, names)) for one in some]
 
 

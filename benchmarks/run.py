@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, and one Markdown table of what they measured.
 
-Takes three to four minutes. Nothing leaves the loopback interface. Run it where nothing else runs.
+Takes about five minutes. Nothing leaves the loopback interface. Run it where nothing else runs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import checks
 import intake
+import plain
 import start
 from measuring import Figure, machine, table
 
@@ -21,7 +22,7 @@ def main() -> None:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="syncwatch-benchmarks-") as name:
         told = machine(Path(name))
-        for benchmark in (intake, checks, start):
+        for benchmark in (intake, checks, plain, start):
             folder = Path(name) / benchmark.__name__
             folder.mkdir()
             figures += benchmark.measure(folder)
