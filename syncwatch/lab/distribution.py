@@ -15,12 +15,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import aiohttp
 from aiohttp import web
 
 from syncwatch.lab.contents import Manifest
-from syncwatch.lab.images import OCI_INDEX, digest_of
+from syncwatch.lab.images import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, digest_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from syncwatch.lab.contents import Contents
 
 API_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -116,6 +119,19 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     else:
         start, end = int(first), min(int(last), size - 1) if last else size - 1
     return (start, end) if start <= end else None
+
+
+def ranged(request: web.BaseRequest, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    """The bytes (200), the range of them that was asked for (206), or 416."""
+    asked = request.headers.get("Range")
+    if asked is None:
+        return web.Response(body=body, headers=headers)
+    found = byte_range(asked, len(body))
+    if found is None:
+        return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
+    first, last = found
+    named = {**headers, "Content-Range": f"bytes {first}-{last}/{len(body)}"}
+    return web.Response(status=206, body=body[first : last + 1], headers=named)
 
 
 class Distribution:
@@ -227,6 +243,9 @@ class Distribution:
         return web.Response(status=202, headers=API_VERSION)
 
     def _blob(self, target: Target) -> bytes:
+        if target.reference != target.reference.lower():
+            message = "provided digest did not match uploaded content"
+            raise OciError(400, "DIGEST_INVALID", message, detail={})
         body = self.contents.blob(target.repository, target.reference)
         if body is None:
             message = "blob unknown to registry"
@@ -242,15 +261,7 @@ class Distribution:
             "Docker-Content-Digest": digest,
             "Etag": f'"{digest}"',
         }
-        asked = request.headers.get("Range")
-        if asked is None:
-            return web.Response(body=body, headers=headers)
-        found = byte_range(asked, len(body))
-        if found is None:
-            return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
-        first, last = found
-        headers["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
-        return web.Response(status=206, body=body[first : last + 1], headers=headers)
+        return ranged(request, body, headers)
 
     async def _begin_upload(self, request: web.Request, target: Target) -> web.Response:
         mounted, source = request.query.get("mount"), request.query.get("from", "")
@@ -273,10 +284,13 @@ class Distribution:
         return self._keep(request, target.repository, bytes(received))
 
     def _keep(self, request: web.Request, repository: str, body: bytes) -> web.Response:
-        if digest_of(body) != request.query.get("digest"):
+        wanted = request.query.get("digest", "")
+        algorithm = "sha512" if wanted.startswith("sha512:") else "sha256"
+        if digest_of(body, algorithm) != wanted:
             message = "provided digest did not match uploaded content"
             raise OciError(400, "DIGEST_INVALID", message)
-        return self._blob_kept(request, repository, self.contents.put_blob(repository, body))
+        kept = self.contents.put_blob(repository, body, algorithm)
+        return self._blob_kept(request, repository, kept)
 
     def _blob_kept(self, request: web.Request, repository: str, digest: str) -> web.Response:
         headers = {
@@ -334,3 +348,93 @@ def manifest_answer(manifest: Manifest) -> web.Response:
         "Etag": f'"{manifest.digest}"',
     }
     return web.Response(body=manifest.body, headers=headers)
+
+
+class PullThrough(Distribution):
+    """A cache as docker-registry with `proxy.remoteurl`: what is asked for is fetched and kept.
+
+    Statuses were taken from Debian's docker-registry 2.8.2: a HEAD fetches as well as a GET; a
+    tag is asked upstream each time, and what was kept stands in when upstream has it no more;
+    a range of a blob that was not kept yet is answered 200 with the whole; a digest that
+    upstream does not have is 500 with upstream's error as detail; nothing can be pushed.
+    """
+
+    def __init__(self, contents: Contents, upstream: str) -> None:
+        super().__init__(contents)
+        self._upstream = upstream
+
+    async def serve(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Answer one request, asking upstream first where that is needed. Raises OciError."""
+        if request.method not in ("GET", "HEAD"):
+            if target.kind is Kind.UPLOAD and request.method != "POST":
+                raise OciError(404, "BLOB_UPLOAD_INVALID", "blob upload invalid", detail={})
+            raise OciError(405, "UNSUPPORTED", "The operation is unsupported.")
+        match target.kind:
+            case Kind.MANIFEST if ":" in target.reference:
+                await self._fetch_revision(target)
+            case Kind.MANIFEST:
+                await self._fetch_manifest(target)
+            case Kind.TAGS:
+                return await self._all_tags(request, target)
+            case Kind.BLOB if self.contents.blob(target.repository, target.reference) is None:
+                return await self._fetch_blob(target)
+        return await super().serve(request, target)
+
+    async def _fetch_revision(self, target: Target) -> None:
+        if self.contents.manifest(target.repository, target.reference) is None:
+            status, body = await self._fetch_manifest(target)
+            if status != HTTPStatus.OK:
+                raise _upstream_failed(body)
+
+    async def _fetch_manifest(self, target: Target) -> tuple[int, bytes]:
+        accept = ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))
+        path = f"{target.repository}/manifests/{target.reference}"
+        status, media_type, body = await self._get(path, accept)
+        if status == HTTPStatus.OK:
+            self.contents.put_manifest(target.repository, target.reference, body, media_type)
+        return status, body
+
+    async def _fetch_blob(self, target: Target) -> web.Response:
+        status, _, body = await self._get(f"{target.repository}/blobs/{target.reference}", "*/*")
+        if status == HTTPStatus.NOT_FOUND:
+            message = "blob unknown to registry"
+            raise OciError(404, "BLOB_UNKNOWN", message, detail=target.reference)
+        if status != HTTPStatus.OK:
+            raise _upstream_failed(body)
+        algorithm = target.reference.partition(":")[0]
+        self.contents.put_blob(target.repository, body, algorithm)
+        headers = {
+            **API_VERSION,
+            "Content-Type": "application/octet-stream",
+            "Docker-Content-Digest": target.reference,
+            "Etag": target.reference,
+        }
+        return web.Response(body=body, headers=headers)
+
+    async def _all_tags(self, request: web.Request, target: Target) -> web.StreamResponse:
+        status, _, body = await self._get(f"{target.repository}/tags/list", "*/*")
+        if status != HTTPStatus.OK:
+            return await super().serve(request, target)
+        held = self.contents.repositories.get(target.repository)
+        tags = {*json.loads(body)["tags"], *(held.tags if held else ())}
+        return json_answer({"name": target.repository, "tags": sorted(tags)}, headers=API_VERSION)
+
+    async def _get(self, path: str, accept: str) -> tuple[int, str, bytes]:
+        """Status, media type and body of upstream's answer; status 0 when there was none."""
+        limit = aiohttp.ClientTimeout(total=10)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit) as session,
+                session.get(f"{self._upstream}/v2/{path}", headers={"Accept": accept}) as answer,
+            ):
+                return answer.status, answer.content_type, await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
+            return 0, "", b""
+
+
+def _upstream_failed(body: bytes) -> OciError:
+    try:
+        detail = json.loads(body)
+    except ValueError:
+        detail = {"Op": "Get", "Err": {"Op": "dial"}}
+    return OciError(500, "UNKNOWN", "unknown error", detail=detail)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import gzip
+import io
+import socket
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
-from syncwatch.lab.distribution import Kind, OciError, Target
+from syncwatch.lab.distribution import API_VERSION, Kind, OciError, Target, byte_range
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from syncwatch.lab.contents import Manifest
+
+FLOOD = 5_000
+"""Headers of a HEADER_FLOOD."""
+GIANT = 1 << 20
+"""Bytes of the one header of a GIANT_HEADER."""
+BOMB = 80 << 20
+"""Bytes that a GZIP_BOMB unpacks to."""
 
 HTML_PAGE = "<!doctype html><html><body><h1>Welcome to the proxy</h1></body></html>"
 
@@ -35,7 +48,7 @@ class Fault(StrEnum):
     TAG_NOT_FOUND = "tag_not_found"
     """404 for manifests asked by tag."""
     DIGEST_NOT_FOUND = "digest_not_found"
-    """404 for manifests asked by digest."""
+    """404 for manifests asked by digest; with a child's digest as reference, a lost child."""
     GET_NOT_FOUND = "get_not_found"
     """HEAD of a manifest answers, GET is 404."""
     RATE_LIMITED = "rate_limited"
@@ -43,6 +56,7 @@ class Fault(StrEnum):
     SERVER_ERROR = "server_error"
     BAD_GATEWAY = "bad_gateway"
     UNAVAILABLE = "unavailable"
+    """503, with `Retry-After: registry.unavailable_for` where that is set."""
     POLICY_BLOCKED = "policy_blocked"
     """412 on manifests, as a Harbor that found a vulnerability."""
     HTML = "html"
@@ -56,20 +70,58 @@ class Fault(StrEnum):
     ACCEPT_TRAP = "accept_trap"
     """404 for an index when Accept does not name index types (docker-registry 2.8.2)."""
     BLOB_NOT_FOUND = "blob_not_found"
+    BLOB_UNAUTHORIZED = "blob_unauthorized"
+    BLOB_FORBIDDEN = "blob_forbidden"
+    BLOB_HTML = "blob_html"
+    """200 and an HTML page instead of a blob or a range of it."""
     BLOB_TRUNCATED = "blob_truncated"
     """A blob is half as long as its descriptor says."""
     EMPTY_206 = "empty_206"
     """A range of a blob is answered 206 with no bytes."""
+    TRUNCATED_206 = "truncated_206"
+    """A blob lacks its last byte; a range beyond is answered 206 with the last byte there is."""
+    NO_RANGES = "no_ranges"
+    """200 and the whole blob, whatever range was asked for."""
+    NO_LENGTH = "no_length"
+    """Chunked, so without a Content-Length."""
+    CUT_BODY = "cut_body"
+    """The headers of a full answer, then the connection is closed in good order (FIN)."""
+    ABORT_BODY = "abort_body"
+    """The headers of a full answer, then the connection is reset (RST)."""
+    ENDLESS = "endless"
+    """The body goes on with spaces, chunked, until the client goes away."""
+    GZIP_BOMB = "gzip_bomb"
+    """`Content-Encoding: gzip`, some 80 KB that unpack to BOMB bytes."""
+    HEADER_FLOOD = "header_flood"
+    """FLOOD headers more than there should be."""
+    GIANT_HEADER = "giant_header"
+    """One header of GIANT bytes."""
+    NOT_MODIFIED_LIE = "not_modified_lie"
+    """304 for whatever is asked with an If-None-Match."""
+    RATE_LIMIT_HEADERS = "rate_limit_headers"
+    """Good answers say that they were the last: RateLimit-Limit, -Remaining: 0 and -Reset.
+
+    RateLimit-Reset is `registry.retry_after` (draft-ietf-httpapi-ratelimit-headers-07).
+    """
     REDIRECT = "redirect"
     """307 for blobs, to another host (`registry.redirect_to`) that refuses an Authorization."""
     REDIRECT_LOOP = "redirect_loop"
     """307 for blobs, to themselves."""
+    STORAGE_FORBIDDEN = "storage_forbidden"
+    """Blobs are redirected as by REDIRECT, to a storage that answers 403 AccessDenied."""
+    STORAGE_NOT_FOUND = "storage_not_found"
+    """Blobs are redirected to a storage that answers 404 NoSuchKey."""
+    STORAGE_DOWN = "storage_down"
+    """Blobs are redirected to a storage that answers 503."""
+    EXPIRED_TOKEN = "expired_token"  # noqa: S105 - the name of a fault
+    """A good Bearer token is refused, and with it every token given out so far."""
     TOKEN_DOWN = "token_down"  # noqa: S105 - the name of a fault
     """The token endpoint answers 500."""
 
 
 _MANIFESTS = frozenset({Kind.MANIFEST})
 _BLOBS = frozenset({Kind.BLOB})
+_CONTENT = _MANIFESTS | _BLOBS
 _SCOPES = {
     Fault.TAG_NOT_FOUND: _MANIFESTS,
     Fault.DIGEST_NOT_FOUND: _MANIFESTS,
@@ -82,8 +134,26 @@ _SCOPES = {
     Fault.BLOB_NOT_FOUND: _BLOBS,
     Fault.BLOB_TRUNCATED: _BLOBS,
     Fault.EMPTY_206: _BLOBS,
+    Fault.BLOB_UNAUTHORIZED: _BLOBS,
+    Fault.BLOB_FORBIDDEN: _BLOBS,
+    Fault.BLOB_HTML: _BLOBS,
+    Fault.TRUNCATED_206: _BLOBS,
+    Fault.NO_RANGES: _BLOBS,
+    Fault.NO_LENGTH: _CONTENT,
+    Fault.CUT_BODY: _CONTENT,
+    Fault.ABORT_BODY: _CONTENT,
+    Fault.ENDLESS: _CONTENT,
+    Fault.GZIP_BOMB: _CONTENT,
+    Fault.HEADER_FLOOD: _CONTENT,
+    Fault.GIANT_HEADER: _CONTENT,
+    Fault.NOT_MODIFIED_LIE: _CONTENT,
+    Fault.RATE_LIMIT_HEADERS: _CONTENT,
+    Fault.EXPIRED_TOKEN: _CONTENT,
     Fault.REDIRECT: _BLOBS,
     Fault.REDIRECT_LOOP: _BLOBS,
+    Fault.STORAGE_FORBIDDEN: _BLOBS,
+    Fault.STORAGE_NOT_FOUND: _BLOBS,
+    Fault.STORAGE_DOWN: _BLOBS,
     Fault.TOKEN_DOWN: frozenset[Kind](),
 }
 _READS_ONLY = frozenset(_SCOPES)
@@ -96,7 +166,27 @@ _REFUSALS = {
     Fault.BAD_GATEWAY: (502, "UNKNOWN", "bad gateway"),
     Fault.UNAVAILABLE: (503, "UNAVAILABLE", "service unavailable"),
     Fault.BLOB_NOT_FOUND: (404, "BLOB_UNKNOWN", "blob unknown to registry"),
+    Fault.BLOB_UNAUTHORIZED: (401, "UNAUTHORIZED", "authentication required"),
+    Fault.BLOB_FORBIDDEN: (403, "DENIED", "requested access to the resource is denied"),
 }
+
+STORAGE_FAULTS = (Fault.STORAGE_FORBIDDEN, Fault.STORAGE_NOT_FOUND, Fault.STORAGE_DOWN)
+
+
+class Manners(Protocol):
+    """How long faults take, and what they say of it: attributes of `LabRegistry`."""
+
+    drip_seconds: float
+    retry_after: int | str
+    unavailable_for: int | str | None
+
+
+class Gone(web.Response):
+    """Stands for an answer whose connection is closed; `status` is what went out, 0 for nothing."""
+
+    def __init__(self, given: int = 0) -> None:
+        super().__init__()
+        self.given = given
 
 
 @dataclass(slots=True)
@@ -139,6 +229,18 @@ class Switchboard:
             return False
         return self._use(fault, target.repository, target.reference)
 
+    def has(self, faults: Collection[Fault], method: str, target: Target) -> bool:
+        """Whether one of the faults would strike this request; counts nothing."""
+        return any(
+            switch.fault in faults
+            and switch.left != 0
+            and target.kind in _SCOPES.get(switch.fault, (target.kind,))
+            and method in ("GET", "HEAD")
+            and switch.repository in (None, target.repository)
+            and switch.reference in (None, target.reference)
+            for switch in self._on
+        )
+
     def takes_token(self) -> bool:
         """Whether the token endpoint is down."""
         return self._use(Fault.TOKEN_DOWN, "", "")
@@ -162,13 +264,17 @@ class Switchboard:
 
 
 def refusal(
-    switches: Switchboard, method: str, target: Target, *, retry_after: int
+    switches: Switchboard, method: str, target: Target, manners: Manners
 ) -> OciError | None:
     """The error that a fault answers this request with; None when none does."""
     found = switches.first(tuple(_REFUSALS), method, target)
     if found is not None:
         status, code, message = _REFUSALS[found]
-        headers = {"Retry-After": str(retry_after)} if found is Fault.RATE_LIMITED else {}
+        wait = {
+            Fault.RATE_LIMITED: manners.retry_after,
+            Fault.UNAVAILABLE: manners.unavailable_for,
+        }.get(found)
+        headers = {} if wait is None else {"Retry-After": str(wait)}
         return OciError(status, code, message, headers=headers)
     if switches.takes(Fault.POLICY_BLOCKED, method, target):
         message = "current image with 1 vulnerabilities cannot be pulled"
@@ -204,6 +310,137 @@ def altered(answer: web.Response, switches: Switchboard, method: str, target: Ta
 def html_page() -> web.Response:
     """What a captive portal or a proxy says."""
     return web.Response(text=HTML_PAGE, content_type="text/html")
+
+
+def reset(request: web.BaseRequest) -> Gone:
+    """Close the connection instead of an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return Gone()
+
+
+def damaged_blob(
+    switches: Switchboard,
+    request: web.BaseRequest,
+    target: Target,
+    body: bytes,
+    give: Callable[[bytes], web.Response],
+) -> web.Response | None:
+    """A blob as the faults spoil it; None when none does. `give` answers with whole bytes."""
+    method, asked = request.method, request.headers.get("Range")
+    if switches.takes(Fault.BLOB_HTML, method, target):
+        return html_page()
+    if switches.takes(Fault.BLOB_TRUNCATED, method, target):
+        return give(body[: len(body) // 2])
+    if switches.takes(Fault.TRUNCATED_206, method, target):
+        return _last_there_is(asked, body[:-1]) or give(body[:-1])
+    if asked is None:
+        return None
+    if switches.takes(Fault.EMPTY_206, method, target):
+        return web.Response(status=206, headers=API_VERSION)
+    if switches.takes(Fault.NO_RANGES, method, target):
+        headers = {**API_VERSION, "Content-Type": "application/octet-stream"}
+        return web.Response(body=body, headers=headers)
+    return None
+
+
+def _last_there_is(asked: str | None, short: bytes) -> web.Response | None:
+    """206 with what there is of the range in the short file; None where there is nothing."""
+    found = byte_range(asked or "", len(short) + 1)
+    if found is None or not short:
+        return None
+    last = min(found[1], len(short) - 1)
+    first = min(found[0], last)
+    headers = {**API_VERSION, "Content-Range": f"bytes {first}-{last}/{len(short)}"}
+    return web.Response(status=206, body=short[first : last + 1], headers=headers)
+
+
+async def spoil(
+    request: web.BaseRequest,
+    answer: web.StreamResponse,
+    switches: Switchboard,
+    target: Target,
+    manners: Manners,
+) -> web.StreamResponse:
+    """Send the answer as the faults have it; 401s and redirects are only dripped."""
+    if not isinstance(answer, web.Response) or isinstance(answer, Gone):
+        return answer
+
+    def takes(fault: Fault) -> bool:
+        return switches.takes(fault, request.method, target)
+
+    if answer.status != 401 and not 300 <= answer.status < 400:
+        _more_headers(answer, takes, manners)
+        if takes(Fault.NO_LENGTH):
+            return await _stream(request, answer)
+        if request.method == "GET":
+            if takes(Fault.GZIP_BOMB):
+                answer.body, answer.headers["Content-Encoding"] = gzip_bomb(), "gzip"
+            if takes(Fault.CUT_BODY):
+                return _cut(request, answer)
+            if takes(Fault.ABORT_BODY):
+                return _cut(request, answer, abort=True)
+            if takes(Fault.ENDLESS):
+                return await _stream(request, answer, for_ever=True)
+    if takes(Fault.DRIP):
+        return await drip(request, answer, manners.drip_seconds)
+    return answer
+
+
+def _more_headers(answer: web.Response, takes: Callable[[Fault], bool], manners: Manners) -> None:
+    if answer.status < 300 and takes(Fault.RATE_LIMIT_HEADERS):
+        answer.headers["RateLimit-Limit"] = "100"
+        answer.headers["RateLimit-Remaining"] = "0"
+        answer.headers["RateLimit-Reset"] = str(manners.retry_after)
+    if takes(Fault.HEADER_FLOOD):
+        answer.headers.extend({f"X-Flood-{number}": "water" for number in range(FLOOD)})
+    if takes(Fault.GIANT_HEADER):
+        answer.headers["X-Giant"] = "g" * GIANT
+
+
+def _cut(request: web.BaseRequest, answer: web.Response, *, abort: bool = False) -> Gone:
+    """The head of the answer, and the connection closed where its body should begin."""
+    length = len(answer.body) if isinstance(answer.body, bytes) else 0
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+    head = "\r\n".join([*lines, f"Content-Length: {length}", "", ""])
+    transport = request.transport
+    if transport is not None:
+        transport.write(head.encode())
+        if abort:
+            linger = struct.pack("ii", 1, 0)  # closing says RST instead of FIN
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+            transport.abort()
+        else:
+            transport.close()
+    return Gone(answer.status)
+
+
+async def _stream(
+    request: web.BaseRequest, answer: web.Response, *, for_ever: bool = False
+) -> web.StreamResponse:
+    """The same answer, chunked; with `for_ever` spaces follow it until the client goes away."""
+    stream = web.StreamResponse(status=answer.status, headers=answer.headers)
+    await stream.prepare(request)
+    if request.method != "HEAD" and isinstance(answer.body, bytes):
+        await stream.write(answer.body)
+    with contextlib.suppress(ConnectionResetError):
+        while for_ever:
+            await stream.write(b" " * 65536)
+            await asyncio.sleep(0)  # a write that need not wait lets nobody else run
+    return stream
+
+
+@functools.cache
+def gzip_bomb() -> bytes:
+    """Spaces, BOMB of them, packed."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as file:
+        for _ in range(BOMB >> 20):
+            file.write(b" " * (1 << 20))
+    return packed.getvalue()
 
 
 async def drip(request: web.BaseRequest, answer: web.Response, pause: float) -> web.StreamResponse:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from syncwatch.lab import faults
+from syncwatch.lab import faults, images
 from syncwatch.lab.contents import Contents
 from syncwatch.lab.distribution import (
     API_VERSION,
     Distribution,
     Kind,
     OciError,
+    PullThrough,
     Target,
     json_answer,
     target_of,
 )
-from syncwatch.lab.faults import Fault, Switchboard
+from syncwatch.lab.faults import STORAGE_FAULTS, Fault, Switchboard
 from syncwatch.lab.listener import Listener
+from syncwatch.lab.storage import SIGNATURE, Asked, Storage, asked
 from syncwatch.lab.tokens import Tokens, asked_access, basic_credentials
 
 if TYPE_CHECKING:
@@ -31,20 +33,9 @@ if TYPE_CHECKING:
 
     from syncwatch.lab.images import Image
 
+__all__ = ["Asked", "Fault", "LabRegistry"]
+
 _WRONG = (Fault.RESET, Fault.HANG, Fault.HTML)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One request as the registry saw it; `status` is 0 where no answer was given."""
-
-    method: str
-    path: str
-    status: int
-    authorized: bool
-    """Whether an Authorization header was sent, good or not."""
-    host: str
-    user_agent: str
 
 
 class LabRegistry:
@@ -52,7 +43,8 @@ class LabRegistry:
 
     `users` None lets everybody in; `bearer` sends clients to a token endpoint of its own;
     `anonymous_pull` lets nobody pull beside the users. `users` may change while it runs.
-    DELETE works by digest only, as on docker-registry.
+    DELETE works by digest only, as on docker-registry. `pull_through` is the URL of a registry
+    that this one is a cache of.
     """
 
     def __init__(
@@ -63,6 +55,7 @@ class LabRegistry:
         bearer: bool = False,
         anonymous_pull: bool = False,
         referrers: bool = False,
+        pull_through: str | None = None,
         tls: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
@@ -73,13 +66,23 @@ class LabRegistry:
         self.tokens = Tokens(time.time, 300)
         self.slow_seconds = 0.5
         self.drip_seconds = 0.05
-        self.retry_after = 1
+        self.retry_after: int | str = 1
+        """Seconds, or a date as HTTP writes it."""
+        self.unavailable_for: int | str | None = None
+        """The Retry-After of Fault.UNAVAILABLE: seconds, or a date."""
         self.redirect_to: str | None = None
         """Base URL that redirected blobs are sent to; default: this registry as `localhost`."""
+        self.realm: str | None = None
+        """The token endpoint that a Bearer challenge names; default: this registry's own."""
+        self.switches = Switchboard()
         self._bearer = bearer
         self._anonymous_pull = anonymous_pull
-        self._switches = Switchboard()
-        self._distribution = Distribution(self.contents, referrers=referrers)
+        self._storage = Storage(self.contents.bytes, self.switches, self)
+        self._distribution = (
+            Distribution(self.contents, referrers=referrers)
+            if pull_through is None
+            else PullThrough(self.contents, pull_through)
+        )
         self._listener = Listener(self._application, port=port, tls=tls)
 
     @property
@@ -98,7 +101,7 @@ class LabRegistry:
 
     async def stop(self) -> None:
         """Refuse connections; what it holds stays."""
-        self._switches.clear()
+        self.switches.clear()
         await self._listener.stop()
 
     @asynccontextmanager
@@ -118,11 +121,11 @@ class LabRegistry:
         times: int | None = None,
     ) -> None:
         """Switch a fault on: for one repository, one tag or digest, or so many times only."""
-        self._switches.switch_on(fault, repository, reference, times)
+        self.switches.switch_on(fault, repository, reference, times)
 
     def clear(self) -> None:
         """Switch every fault off."""
-        self._switches.clear()
+        self.switches.clear()
 
     def push(self, repository: str, tag: str, image: Image) -> str:
         """Put an image there without HTTP; its digest is returned."""
@@ -132,6 +135,45 @@ class LabRegistry:
         """The digest a tag or digest answers with; None when absent."""
         found = self.contents.manifest(repository, reference)
         return found.digest if found else None
+
+    def push_referrer_fallback(self, repository: str, subject: Image, *referrers: Image) -> str:
+        """Put referrers there as clients do where the referrers API is missing.
+
+        Each goes by digest, their list under `images.fallback_tag(subject)`, whose digest is
+        returned.
+        """
+        listed = images.fallback_index(*referrers)
+        return self.push(repository, images.fallback_tag(subject), listed)
+
+    def truncate_blob(self, digest: str, by: int = 1) -> None:
+        """The blob's file lacks its last `by` bytes."""
+        body = self.contents.bytes[digest]
+        self.contents.bytes[digest] = body[: max(len(body) - by, 0)]
+
+    def corrupt_blob(self, digest: str) -> None:
+        """Every byte of the blob is another one, and there are as many."""
+        body = self.contents.bytes[digest]
+        self.contents.bytes[digest] = bytes(byte ^ 0xFF for byte in body)
+
+    def empty_blob(self, digest: str) -> None:
+        """The blob's file is there and has no bytes."""
+        self.contents.bytes[digest] = b""
+
+    def corrupt_manifest(self, repository: str, digest: str) -> None:
+        """The manifest says the same in other bytes, and is still served as `digest`."""
+        held = self.contents.repository(repository).manifests
+        held[digest] = replace(held[digest], body=held[digest].body + b"\n")
+
+    def lose_child(self, repository: str, reference: str, number: int = 0) -> str:
+        """The `number`th entry of an index is gone, manifest or blob; its digest is returned."""
+        found = self.contents.manifest(repository, reference)
+        if found is None:
+            raise KeyError(reference)
+        lost = str(found.document()["manifests"][number]["digest"])
+        held = self.contents.repository(repository)
+        held.manifests.pop(lost, None)
+        held.blobs.discard(lost)
+        return lost
 
     def lose_blob(self, digest: str) -> None:
         """The blob's file is gone, in every repository."""
@@ -148,7 +190,7 @@ class LabRegistry:
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=0)
         application.router.add_get("/token", self._token)
-        application.router.add_route("*", "/storage/{digest}", self._storage)
+        application.router.add_route("*", Storage.PATH, self._ask_storage)
         application.router.add_route("*", "/v2{tail:.*}", self._ask)
         return application
 
@@ -157,53 +199,44 @@ class LabRegistry:
         status = 0
         try:
             answer = await self._answer(request)
-            status = answer.status
+            status = answer.given if isinstance(answer, faults.Gone) else answer.status
         finally:
-            self._note(request, status)
+            self.requests.append(asked(request, status))
         return answer
 
-    def _note(self, request: web.Request, status: int) -> None:
-        agent = request.headers.get("User-Agent", "")
-        sent = "Authorization" in request.headers
-        self.requests.append(
-            Asked(request.method, request.path_qs, status, sent, request.host, agent)
-        )
+    async def _ask_storage(self, request: web.Request) -> web.StreamResponse:
+        answer = await self._storage.answer(request)
+        self.requests.append(asked(request, answer.status))
+        return answer
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         target = target_of(request)
         if target is None:
             return web.Response(status=404, text="404 page not found\n", headers=API_VERSION)
-        match self._switches.first(_WRONG, request.method, target):
+        match self.switches.first(_WRONG, request.method, target):
             case Fault.RESET:
-                return self._reset(request)
+                return faults.reset(request)
             case Fault.HANG:
-                await self._switches.hang()
+                await self.switches.hang()
             case Fault.HTML:
                 return faults.html_page()
-        if self._switches.takes(Fault.SLOW, request.method, target):
+        if self.switches.takes(Fault.SLOW, request.method, target):
             await asyncio.sleep(self.slow_seconds)
         try:
             answer = await self._serve(request, target)
         except OciError as error:
             answer = error.answer()
-        if isinstance(answer, web.Response) and self._switches.takes(
-            Fault.DRIP, request.method, target
-        ):
-            return await faults.drip(request, answer, self.drip_seconds)
-        return answer
-
-    def _reset(self, request: web.Request) -> web.Response:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()
+        return await faults.spoil(request, answer, self.switches, target, self)
 
     async def _serve(self, request: web.Request, target: Target) -> web.StreamResponse:
-        refused = faults.refusal(
-            self._switches, request.method, target, retry_after=self.retry_after
-        )
+        refused = faults.refusal(self.switches, request.method, target, self)
         if refused is not None:
             raise self._with_challenge(refused, target, request.method)
         self._admit(request, target)
+        if "If-None-Match" in request.headers and self.switches.takes(
+            Fault.NOT_MODIFIED_LIE, request.method, target
+        ):
+            return web.Response(status=304, headers=API_VERSION)
         if target.kind is Kind.MANIFEST:
             return await self._serve_manifest(request, target)
         if target.kind is Kind.BLOB and (spoilt := self._spoilt_blob(request, target)):
@@ -211,46 +244,35 @@ class LabRegistry:
         return await self._distribution.serve(request, target)
 
     async def _serve_manifest(self, request: web.Request, target: Target) -> web.StreamResponse:
-        if self._switches.takes(Fault.ACCEPT_TRAP, request.method, target):
+        if self.switches.takes(Fault.ACCEPT_TRAP, request.method, target):
             found = self.contents.manifest(target.repository, target.reference)
             if trapped := faults.accept_trap(request, found):
                 raise trapped
         answer = await self._distribution.serve(request, target)
         if isinstance(answer, web.Response):
-            faults.altered(answer, self._switches, request.method, target)
+            faults.altered(answer, self.switches, request.method, target)
         return answer
 
     def _spoilt_blob(self, request: web.Request, target: Target) -> web.Response | None:
         body = self.contents.blob(target.repository, target.reference)
         if body is None:
             return None
-        if self._switches.takes(Fault.REDIRECT_LOOP, request.method, target):
+        if self.switches.takes(Fault.REDIRECT_LOOP, request.method, target):
             return web.Response(status=307, headers={"Location": str(request.url)})
-        if self._switches.takes(Fault.REDIRECT, request.method, target):
+        if self._moves(request.method, target):
             base = self.redirect_to or self.url.replace("127.0.0.1", "localhost")
-            location = f"{base}/storage/{target.reference}"
+            location = f"{base}/storage/{target.repository}/{target.reference}?{SIGNATURE}"
             return web.Response(status=307, headers={"Location": location})
-        if self._switches.takes(Fault.BLOB_TRUNCATED, request.method, target):
-            half = body[: len(body) // 2]
-            return self._distribution.give_blob(request, half, target.reference)
-        if "Range" in request.headers and self._switches.takes(
-            Fault.EMPTY_206, request.method, target
-        ):
-            return web.Response(status=206, headers=API_VERSION)
-        return None
 
-    async def _storage(self, request: web.Request) -> web.StreamResponse:
-        """Where redirected blobs lie: an object store, which refuses a foreign Authorization."""
-        digest = request.match_info["digest"]
-        body = self.contents.bytes.get(digest)
-        if "Authorization" in request.headers:
-            answer = web.Response(status=400, text="Only one auth mechanism allowed")
-        elif body is None:
-            answer = web.Response(status=404, text="NoSuchKey")
-        else:
-            answer = self._distribution.give_blob(request, body, digest)
-        self._note(request, answer.status)
-        return answer
+        def give(whole: bytes) -> web.Response:
+            return self._distribution.give_blob(request, whole, target.reference)
+
+        return faults.damaged_blob(self.switches, request, target, body, give)
+
+    def _moves(self, method: str, target: Target) -> bool:
+        """Whether to redirect; a fault of the storage is counted there."""
+        redirected = self.switches.takes(Fault.REDIRECT, method, target)
+        return redirected or self.switches.has(STORAGE_FAULTS, method, target)
 
     def _admit(self, request: web.Request, target: Target) -> None:
         """Raise the 401 of a request that may not do what it asks."""
@@ -269,6 +291,9 @@ class LabRegistry:
         token = self.tokens.find(header.removeprefix("Bearer "))
         if token is None:
             return False
+        if self.switches.takes(Fault.EXPIRED_TOKEN, request.method, target):
+            self.tokens.revoke()
+            return False
         return target.kind is Kind.BASE or (target.repository, action) in token.access
 
     def _knows(self, credentials: tuple[str, str] | None) -> bool:
@@ -282,7 +307,8 @@ class LabRegistry:
             return refused
         challenge = f'Basic realm="{self.name}"'
         if self._bearer:
-            challenge = f'Bearer realm="{self.url}/token",service="{self.name}"'
+            realm = self.realm or f"{self.url}/token"
+            challenge = f'Bearer realm="{realm}",service="{self.name}"'
             if target.repository:
                 actions = "pull" if method in ("GET", "HEAD") else "pull,push"
                 challenge += f',scope="repository:{target.repository}:{actions}"'
@@ -291,11 +317,11 @@ class LabRegistry:
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         answer = self._token_answer(request)
-        self._note(request, answer.status)
+        self.requests.append(asked(request, answer.status))
         return answer
 
     def _token_answer(self, request: web.Request) -> web.Response:
-        if self._switches.takes_token():
+        if self.switches.takes_token():
             return OciError(500, "UNKNOWN", "unknown error").answer()
         credentials = basic_credentials(request.headers.get("Authorization"))
         known = self._knows(credentials)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
+import io
 import ssl
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ class Client:
     """Asks one registry and keeps what came back."""
 
     def __init__(self, registry: LabRegistry, session: aiohttp.ClientSession) -> None:
-        self._registry = registry
+        self.registry = registry
         self._session = session
         self.body = b""
         self.headers: dict[str, str] = {}
@@ -37,7 +39,7 @@ class Client:
         """The status; redirects are not followed."""
         named = {"Accept": ACCEPT_ALL, **headers}
         async with self._session.request(
-            method, f"{self._registry.url}/v2/{path}", headers=named, allow_redirects=False
+            method, f"{self.registry.url}/v2/{path}", headers=named, allow_redirects=False
         ) as answer:
             self.body = await answer.read()
             self.headers = dict(answer.headers)
@@ -344,3 +346,151 @@ async def test_referrers_are_served_when_wanted() -> None:
         assert await client.ask(f"team/web/referrers/{WEB.digest}") == 200
         assert signed.digest.encode() in client.body
         assert await Client(old, session).ask(f"team/web/referrers/{WEB.digest}") == 404
+
+
+async def sent(registry: LabRegistry, path: str, **headers: str) -> bytes:
+    """All that comes until the connection ends, as it comes."""
+    port = int(registry.host.partition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"GET /v2/{path} HTTP/1.1", "Host: lab", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def test_unavailability_may_say_for_how_long(registry: LabRegistry, client: Client) -> None:
+    registry.fault(Fault.UNAVAILABLE)
+    await client.manifest()
+    assert "Retry-After" not in client.headers
+    registry.unavailable_for = 9
+    await client.manifest()
+    assert client.headers["Retry-After"] == "9"
+
+
+async def test_rate_limits_are_told_in_good_answers(registry: LabRegistry, client: Client) -> None:
+    registry.retry_after = 30
+    registry.fault(Fault.RATE_LIMIT_HEADERS)
+    assert (await client.manifest(), client.headers["RateLimit-Remaining"]) == (200, "0")
+    assert client.headers["RateLimit-Reset"] == "30"
+    assert await client.manifest("nope") == 404
+    assert "RateLimit-Remaining" not in client.headers
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(Fault.BLOB_UNAUTHORIZED, 401), (Fault.BLOB_FORBIDDEN, 403)]
+)
+async def test_blobs_alone_are_refused(
+    registry: LabRegistry, client: Client, fault: Fault, status: int
+) -> None:
+    registry.fault(fault)
+    assert (await client.manifest(), await client.blob()) == (200, status)
+
+
+async def test_a_page_comes_instead_of_a_blob_alone(registry: LabRegistry, client: Client) -> None:
+    registry.fault(Fault.BLOB_HTML)
+    assert (await client.manifest(), client.body) == (200, WEB.manifest)
+    assert await client.blob(Range="bytes=5-5") == 200
+    assert client.body.startswith(b"<!doctype html>")
+
+
+async def test_a_body_is_cut_in_good_order_or_by_a_reset(
+    registry: LabRegistry, client: Client
+) -> None:
+    path = "team/web/manifests/1.0"
+    registry.fault(Fault.CUT_BODY, times=2)
+    head, _, body = (await sent(registry, path)).partition(b"\r\n\r\n")
+    assert (head.startswith(b"HTTP/1.1 200 OK"), body) == (True, b"")
+    assert f"Content-Length: {len(WEB.manifest)}".encode() in head
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await client.manifest()
+    assert await client.manifest() == 200
+    registry.fault(Fault.ABORT_BODY)
+    with pytest.raises(ConnectionResetError):
+        await sent(registry, path)
+    assert [one.status for one in registry.requests] == [200, 200, 200, 200]
+
+
+@pytest.mark.parametrize("path", ["team/web/manifests/1.0", f"team/web/blobs/{LAYER}"])
+async def test_an_endless_body_ends_when_the_client_goes_away(
+    registry: LabRegistry, path: str
+) -> None:
+    registry.fault(Fault.ENDLESS)
+    async with aiohttp.ClientSession() as session:
+        answer = await session.get(f"{registry.url}/v2/{path}")
+        assert len(await answer.content.readexactly(4 << 20)) == 4 << 20
+        assert registry.requests == []
+        answer.close()
+    for _ in range(500):
+        if registry.requests:
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError("the registry is still sending")
+
+
+@pytest.mark.parametrize("path", ["team/web/manifests/1.0", f"team/web/blobs/{LAYER}"])
+async def test_a_gzip_bomb_is_small_on_the_wire(registry: LabRegistry, path: str) -> None:
+    registry.fault(Fault.GZIP_BOMB)
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(f"{registry.url}/v2/{path}") as answer,
+    ):
+        body = await answer.read()
+        assert answer.headers["Content-Encoding"] == "gzip"
+    assert len(body) < 1 << 20
+    with gzip.open(io.BytesIO(body)) as unpacked:
+        unpacked.seek(64 << 20)
+        assert unpacked.read(1)
+
+
+async def test_headers_flood_or_grow(registry: LabRegistry) -> None:
+    registry.fault(Fault.HEADER_FLOOD, times=1)
+    head, _, body = (await sent(registry, "team/web/manifests/1.0")).partition(b"\r\n\r\n")
+    assert (head.count(b"\r\n") > 5_000, body) == (True, WEB.manifest)
+    registry.fault(Fault.GIANT_HEADER, times=1)
+    head, _, body = (await sent(registry, "team/web/manifests/1.0")).partition(b"\r\n\r\n")
+    assert (len(head) > 1 << 20, body) == (True, WEB.manifest)
+
+
+async def test_not_modified_may_be_a_lie(registry: LabRegistry, client: Client) -> None:
+    registry.fault(Fault.NOT_MODIFIED_LIE)
+    path = "team/web/manifests/1.0"
+    assert await client.ask(path, **{"If-None-Match": '"anything"'}) == 304
+    assert await client.ask(path) == 200
+
+
+async def test_a_token_runs_out_in_the_middle_of_a_walk() -> None:
+    async with (
+        LabRegistry("cluster1", users={"u": "p"}, bearer=True).serving() as registry,
+        aiohttp.ClientSession() as session,
+    ):
+        registry.push("team/web", "1.0", WEB)
+        client = Client(registry, session)
+
+        async def token() -> str:
+            url = f"{registry.url}/token?scope=repository:team/web:pull"
+            given = {"Authorization": aiohttp.encode_basic_auth("u", "p")}
+            async with session.get(url, headers=given) as answer:
+                return f"Bearer {(await answer.json())['token']}"
+
+        old = await token()
+        registry.fault(Fault.EXPIRED_TOKEN, reference=LAYER, times=1)
+        manifest, blob = "team/web/manifests/1.0", f"team/web/blobs/{LAYER}"
+        assert await client.ask(manifest, Authorization=old) == 200
+        assert await client.ask(blob, Authorization=old) == 401
+        assert client.headers["WWW-Authenticate"].startswith("Bearer realm=")
+        assert await client.ask(manifest, Authorization=old) == 401
+        assert await client.ask(blob, Authorization=await token()) == 200
+
+
+async def test_a_challenge_may_name_a_realm_elsewhere() -> None:
+    async with (
+        LabRegistry("cluster1", users={"u": "p"}, bearer=True).serving() as registry,
+        aiohttp.ClientSession() as session,
+    ):
+        registry.realm = "http://elsewhere.example.com/token"
+        client = Client(registry, session)
+        assert await client.manifest() == 401
+        assert 'realm="http://elsewhere.example.com/token"' in client.headers["WWW-Authenticate"]
