@@ -19,10 +19,10 @@ from syncwatch.plan.opening import for_destination
 from syncwatch.plan.planner import Planner
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
-from syncwatch.store import policies, retention
+from syncwatch.store import policies, proofs, retention
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
-from syncwatch.verify.verifier import Verifier
+from syncwatch.verify.verifier import Manner, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 FORGET_EVERY = 60.0
 DESTINATIONS_EVERY = 1.0
+
+ANSWERS_FROM_THE_TAG = frozenset({"docker-registry"})
+"""Adapters whose registry answers If-None-Match from the tag's own file (distribution,
+registry/handlers/manifests.go). A Harbor answers it from its database, which proves nothing."""
 
 
 def millis(duration: timedelta) -> Millis:
@@ -189,7 +193,7 @@ class Stages:
             clock=self._clock,
             signals=self._signals,
             terms=lambda: self._terms(destination, settings),
-            concurrency=settings.concurrency,
+            manner=_manner(destination, settings),
             publish=self._metrics.publish,
             up=self._up.__setitem__,
             wrong_address=wrong_address(destination, settings, known),
@@ -227,9 +231,20 @@ class Stages:
             lambda c: retention.forget_expectations(c, before, most),
             lambda c: retention.forget_executions(c, before),
             lambda c: retention.forget_claims(c, self._clock.now()),
+            lambda c: proofs.forget(c, self._clock.now()),
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY
+
+
+def _manner(destination: Destination, settings: DestinationSettings) -> Manner:
+    return Manner(
+        concurrency=settings.concurrency,
+        recheck_per_minute=settings.recheck_per_minute,
+        recheck_after=min(millis(settings.recheck_after), millis(settings.stale_after) // 2),
+        platforms=settings.platforms,
+        conditional=destination.type in ANSWERS_FROM_THE_TAG,
+    )
 
 
 def _nothing() -> None:

@@ -10,6 +10,7 @@ missing, we wait, or we say that we do not know.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from syncwatch.model import (
@@ -36,6 +37,23 @@ AWAITED_STEPS = (2, 3, 5, 10, 20, 30, 60)
 FAILED_STEPS = (30, 60, 120, 300, 600)
 """Seconds between looks at an image that failed: a late arrival must not go unseen."""
 
+CONFIRMED_AFTER = 2 * SECOND
+"""How soon a loss is looked at once more, before it is called one."""
+
+STEADY = 3
+"""What came and went has to be seen so often in a row before it is called verified again."""
+
+FLAPS = 2
+"""So many losses within an hour, and an image comes and goes."""
+
+_PASSING = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR})
+"""Problems that one lost packet makes: a second look has to meet them too."""
+
+_DAMAGED = frozenset(
+    {Reason.MANIFEST_CORRUPT, Reason.CHILD_MISSING, Reason.BLOB_MISSING, Reason.BLOB_UNREADABLE}
+)
+"""Faults of what is there, which no execution explains."""
+
 SKIPPED = "Execution skipped"
 """How Harbor begins the status text of a run that another run of the same policy stood in for."""
 
@@ -44,7 +62,8 @@ SKIPPED = "Execution skipped"
 class Owed:
     """What the verdict needs of an expectation. `names` is how a message calls the image there.
 
-    `verified_at` is when it was first verified, `proved_at` when a look last proved it.
+    `verified_at` is when it was first verified, `proved_at` when a look last proved it. `at_rest`
+    says that nothing called for this look: it was a re-check.
     """
 
     state: State
@@ -59,6 +78,7 @@ class Owed:
     attempts: int
     names: str
     destination: str
+    at_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +112,9 @@ class Facts:
     `rivals` are digests that other subjects expect under the same name there. `busy_until` is
     None while any run may still touch the destination's repository, else when the last one ended
     (0 for never). `next_run_at` is the next run of a scheduled policy.
+    Of the looks before this one: `troubled` says that the last met a problem too, `wanting` that
+    the last one that met none did not prove the digest either, `good` how many in a row did;
+    `flaps` is how often the expectation left `verified` within the last hour.
     """
 
     runs: Sequence[Run]
@@ -110,18 +133,22 @@ class Facts:
     stale_after: Millis
     retry_first: Millis
     retry_longest: Millis
+    troubled: bool = False
+    wanting: bool = False
+    good: int = 0
+    flaps: int = 0
 
 
 def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> Verdict:
     """The verdict on one copy that is owed."""
     if seen is None:
         return _unseen(owed, facts, now)
+    if seen.proves(owed.digest, owed.required_level):
+        return _proved(owed, seen, facts, now)
     if seen.problem is Reason.POLICY_BLOCKED:
         return _broken(owed, Reason.POLICY_BLOCKED, "is there, and a policy there forbids it", now)
     if seen.problem is not None:
         return _unanswered(owed, seen.problem, seen.detail, facts, now)
-    if seen.proves(owed.digest):
-        return _proved(owed, seen, facts, now)
     return _wanting(owed, seen, facts, now)
 
 
@@ -135,28 +162,48 @@ def _unseen(owed: Owed, facts: Facts, now: Millis) -> Verdict:
 
 def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict:
     """Verified; looked at once more where a run could still touch it, or ended after the look."""
-    words = f"{owed.destination} serves {owed.names} as {owed.digest}."
+    if owed.state is State.FAILED and facts.flaps >= FLAPS and facts.good + 1 < STEADY:
+        words = (
+            f"{owed.names} at {owed.destination} comes and goes: it was lost {facts.flaps} times "
+            f"within an hour, and is there in {facts.good + 1} of {STEADY} looks in a row."
+        )
+        return Verdict(Happening.BROKEN, owed.reason, words, now + 5 * SECOND)
+    words = f"{owed.destination} serves {owed.names} as {owed.digest}{_depth(seen)}."
+    return Verdict(Happening.SEEN, None, words, once_more(seen, facts, now))
+
+
+def once_more(seen: Observation, facts: Facts, now: Millis) -> Millis | None:
+    """When a look that proved has to be repeated; None where no run could have come after it."""
     if facts.busy_until is None:
-        due = now + 30 * SECOND
-    elif seen.began_at < facts.busy_until:
-        due = max(now, facts.busy_until)
-    else:
-        due = now + facts.stale_after // 2
-    return Verdict(Happening.SEEN, None, words, due)
+        return now + 30 * SECOND
+    return max(now, facts.busy_until) if seen.began_at < facts.busy_until else None
+
+
+def _depth(seen: Observation) -> str:
+    return ", every byte of it" if seen.level is Level.READABLE else ""
 
 
 def _unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
     """We learnt nothing: what was verified stays so until its evidence is too old."""
-    due = now + min(facts.retry_first << min(owed.attempts, 16), facts.retry_longest)
-    if now < owed.deadline_at < due:
-        due = owed.deadline_at
     told = f": {detail}" if detail else ""
     words = f"{owed.destination} could not be asked for {owed.names}{told}."
+    due = again_at(owed, facts, now)
     aged = owed.proved_at is not None and now - owed.proved_at > facts.stale_after
     if aged and (owed.state is State.VERIFIED or owed.reason is Reason.STALE):
         words = f"The last good look at {owed.names} is older than stale_after{told}."
         return Verdict(Happening.AGED, Reason.STALE, words, due)
+    if owed.state is State.VERIFIED and owed.at_rest:
+        return Verdict(Happening.UNANSWERED, problem, words, None)
+    if problem in _PASSING and not facts.troubled and owed.state is not State.VERIFIED:
+        # A state changes on evidence, and one lost packet is none.
+        return Verdict(_STAY[owed.state], owed.reason, words, due)
     return Verdict(Happening.UNANSWERED, problem, words, due)
+
+
+def again_at(owed: Owed, facts: Facts, now: Millis) -> Millis:
+    """When to ask again what could not be asked, the deadline not slept through."""
+    due = now + min(facts.retry_first << min(owed.attempts, 16), facts.retry_longest)
+    return owed.deadline_at if now < owed.deadline_at < due else due
 
 
 def _wanting(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict:
@@ -168,9 +215,8 @@ def _wanting(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdic
     run = _last_ended(facts)
     if owed.verified_at is not None:
         return _gone(owed, seen, facts, run, now)
-    if wrong is Reason.MANIFEST_CORRUPT and (run is not None or now >= owed.deadline_at):
-        said = run is not None and _succeeded(run)
-        return _broken(owed, wrong, told, now, false_success=said)
+    if run is None and wrong in _DAMAGED and seen.began_at >= owed.deadline_at:
+        return _broken(owed, wrong, told, now)
     if run is None:
         return _without_run(owed, seen, facts, told, now)
     return _after_run(owed, seen, facts, run, (wrong, told), now)
@@ -181,6 +227,9 @@ def _fault(owed: Owed, seen: Observation) -> tuple[Reason, str]:
     held = seen.held.get(owed.digest)
     if held is Held.CORRUPT:
         return Reason.MANIFEST_CORRUPT, "answers with bytes that do not hash to the digest"
+    flaw = seen.flaws.get(owed.digest)
+    if flaw is not None:
+        return flaw.reason, flaw.detail
     if seen.served == owed.digest:
         return Reason.MISSING, "names the digest, and the digest itself is not there"
     if seen.served is not None:
@@ -257,7 +306,7 @@ def _after_run(
     """Harbor is done with it, one way or the other."""
     ended = run.ended_at if run.ended_at is not None else run.changed_at
     if not _succeeded(run):
-        return _after_failure(owed, seen, run, fault[1], max(ended, run.changed_at), now)
+        return _after_failure(owed, seen, run, fault, max(ended, run.changed_at), now)
     # Harbor's ends are whole seconds: it may have ended up to one later.
     final_from = ended + SECOND + facts.grace
     if seen.began_at < final_from:
@@ -299,10 +348,13 @@ def _mismatch(seen: Observation, facts: Facts, told: str) -> tuple[Reason, str]:
 
 
 def _after_failure(
-    owed: Owed, seen: Observation, run: Run, told: str, ended: Millis, now: Millis
+    owed: Owed, seen: Observation, run: Run, fault: tuple[Reason, str], ended: Millis, now: Millis
 ) -> Verdict:
+    wrong, told = fault
     if seen.began_at < ended:
         return Verdict(Happening.AWAITED, Reason.RETRYING, "One more look is due.", now)
+    if wrong in _DAMAGED:
+        return _broken(owed, wrong, told, now)
     name = f"Harbor's execution {run.execution_id}"
     text = f" ({run.text})" if run.text else ""
     if run.status == Status.STOPPED:
@@ -315,6 +367,10 @@ def _after_failure(
 def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Millis) -> Verdict:
     """It was verified, and is not as it was."""
     wrong, told = _fault(owed, seen)
+    if owed.state is State.VERIFIED and not facts.wanting:
+        # One replica that lags behind one address is no loss: a second look has to say so too.
+        words = f"{owed.names} {told}; one more look is due."
+        return Verdict(Happening.UNANSWERED, None, words, now + CONFIRMED_AFTER)
     if wrong is Reason.DIGEST_MISMATCH:
         told_source = _source_still_names(owed, seen, facts, now)
         if told_source is not None:
@@ -327,7 +383,12 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
     elif wrong is Reason.MISSING:
         wrong = Reason.LOST
     said = run is not None and _succeeded(run) and _since_proved(owed, seen, run, facts)
-    return _broken(owed, wrong, f"{told}, and was verified before", now, false_success=said)
+    until = f"; it was verified until {_moment(owed.proved_at)}" if owed.proved_at else ""
+    return _broken(owed, wrong, f"{told}{until}", now, false_success=said)
+
+
+def _moment(at: Millis) -> str:
+    return f"{datetime.fromtimestamp(at // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _since_proved(owed: Owed, seen: Observation, run: Run, facts: Facts) -> bool:

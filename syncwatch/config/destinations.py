@@ -15,7 +15,7 @@ from syncwatch.config.secrets import Credential, DockerConfigCredential, docker_
 from syncwatch.config.servers import Remote, exclusive
 from syncwatch.model import Level
 
-AVAILABLE_LEVELS = (Level.MATCHED,)
+AVAILABLE_LEVELS = (Level.MATCHED, Level.READABLE)
 """The levels that this version can prove; any other is a configuration error."""
 
 DEFAULTS = "*"
@@ -50,10 +50,10 @@ class DestinationSettings(Remote):
         (), description="Hosts outside the registry's domain that may issue its tokens."
     )
     level: Level = Field(
-        Level.MATCHED,
+        Level.READABLE,
         description="How deep it is looked at: `matched` (reference and digest answer and agree), "
-        "`readable` (every byte is there) or `pulled` (a node pulled it). "
-        "This version has `matched` only.",
+        "`readable` (the last byte of everything is read) or `pulled` (a node pulled it). "
+        "This version has `matched` and `readable`.",
     )
     platforms: tuple[Platform, ...] = Field(
         (), description="Platforms of an index that have to be there, as linux/amd64. Default: all."
@@ -77,7 +77,14 @@ class DestinationSettings(Remote):
         timedelta(minutes=1), description="What that wait is doubled up to."
     )
     recheck_per_minute: int = Field(
-        60, ge=0, le=60_000, description="How many verified images are looked at again each minute."
+        60,
+        ge=0,
+        le=60_000,
+        description="How many verified images are looked at again each minute, at most.",
+    )
+    recheck_after: Moment = Field(
+        timedelta(seconds=10),
+        description="How old the last look at a verified image is before it is worth another.",
     )
     concurrency: int = Field(8, ge=1, le=256, description="How many requests it gets at a time.")
     cluster: Name | None = Field(
@@ -114,7 +121,7 @@ class DestinationSettings(Remote):
     @classmethod
     def _available(cls, level: Level) -> Level:
         if level not in AVAILABLE_LEVELS:
-            raise ValueError(f"{level} is not available in this version; use matched")
+            raise ValueError(f"{level} is not available in this version; use readable")
         return level
 
     @field_validator("retry_longest")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from syncwatch.errors import StoreError
 from syncwatch.model import (
@@ -47,20 +47,21 @@ def judge(
     *,
     now: Millis,
     observed_at: Millis | None,
-    proved: Level | None,
+    reached: Level | None,
     paused_until: Millis = 0,
     ended: Ended | None = None,
 ) -> Change | None:
     """Move a row to where the verdict leads. None when nothing changed that anybody should hear.
 
-    `observed_at` is the moment of the look, `proved` the level it reached when it proved the
-    digest, `ended` the run that Harbor ended for it. A deadline before `paused_until` moves there,
+    `observed_at` is the moment of the look, None where it met a problem; `reached` is the level it
+    got to, `ended` the run that Harbor ended for it. A deadline before `paused_until` moves there,
     unless it was settled before: what is maintained misses nothing.
     """
     deadline_at = row.deadline_at if row.settled else max(row.deadline_at, paused_until)
     state = step(State(row.state), verdict.happening)
     kept = state is State.VERIFIED and verdict.happening is Happening.UNANSWERED
-    values = _judged(row, state, verdict, now, observed_at, proved, kept=kept)
+    values = _judged(row, state, verdict, now, observed_at, kept=kept)
+    values |= _levelled(row, verdict, now, observed_at, reached)
     values |= ended.values(row) if ended else {}
     late = now >= deadline_at and now >= paused_until and state in OPEN_STATES
     values |= {
@@ -93,25 +94,41 @@ def _judged(
     verdict: Verdict,
     now: Millis,
     observed_at: Millis | None,
-    proved: Level | None,
     *,
     kept: bool,
 ) -> dict[str, Any]:
+    proved = verdict.happening is Happening.SEEN
     same = state == row.state and (kept or (verdict.reason or "") == row.reason)
     values: dict[str, Any] = {
         "state": state,
         "reason": "" if kept else (verdict.reason or ""),
         "message": row.message if kept else verdict.message,
         "due_at": verdict.due_at,
+        "checked_at": now,
         "attempts": row.attempts + 1 if same and not proved else 0,
         "false_success": row.false_success or verdict.false_success,
     }
     if observed_at is not None:
         values["observed_at"] = observed_at
-    if proved is not None:
-        values |= {"level": proved, "proved_at": observed_at}
+    return values
+
+
+def _levelled(
+    row: Row[Any],
+    verdict: Verdict,
+    now: Millis,
+    observed_at: Millis | None,
+    reached: Level | None,
+) -> dict[str, Any]:
+    """How deep the newest evidence goes. A look that met a problem takes no level away."""
+    values: dict[str, Any] = {}
+    if observed_at is not None or row.level is None:
+        values["level"] = reached
+    if verdict.happening is Happening.SEEN:
+        at = observed_at or now
+        values |= {"level": reached, "proved_at": at}
         if row.verified_at is None:
-            values["verified_at"] = max(observed_at or now, row.expected_at)
+            values["verified_at"] = max(at, row.expected_at)
     return values
 
 
@@ -260,6 +277,14 @@ def note(connection: Connection, expectation_id: int, at: Millis, what: str, det
     connection.execute(
         changes.insert().values(expectation_id=expectation_id, at=at, what=what, detail=detail)
     )
+
+
+def times_noted(connection: Connection, expectation_id: int, what: str, since: Millis) -> int:
+    """How often a line stands in an expectation's timeline since a moment."""
+    query = select(func.count()).where(
+        changes.c.expectation_id == expectation_id, changes.c.what == what, changes.c.at >= since
+    )
+    return int(connection.execute(query).scalar() or 0)
 
 
 def change_of(connection: Connection, row: Row[Any], before: Row[Any] | None) -> Change:

@@ -13,6 +13,7 @@ from sqlalchemy import and_, select
 
 from syncwatch.errors import IllegalTransitionError
 from syncwatch.model import (
+    HOUR,
     SECOND,
     Change,
     Level,
@@ -24,7 +25,14 @@ from syncwatch.model import (
     Status,
     Trigger,
 )
-from syncwatch.store import executions, expectations, observations, policies, subjects
+from syncwatch.store import (
+    executions,
+    expectations,
+    observations,
+    policies,
+    proofs,
+    subjects,
+)
 from syncwatch.store.schema import expectations as rows
 from syncwatch.store.schema import policies as policy_rows
 from syncwatch.store.schema import revisions
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from syncwatch.store.observations import Past
     from syncwatch.store.policies import Destination, HarborRow
 
 SLACK = SECOND
@@ -61,6 +70,34 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """What a look saw, and those `before` it, newest first.
+
+    `for_one` is False where one look stands for all names of a destination that is away.
+    """
+
+    seen: Observation
+    before: Sequence[Past]
+    for_one: bool
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the look before met a problem too."""
+        return not self.for_one or bool(self.before and self.before[0].problem is not None)
+
+    def good(self, digest: str, level: Level) -> int:
+        """How many conclusive looks in a row proved a digest, before this one."""
+        conclusive = [one for one in self.before if one.problem is None]
+        proving = [one.proves(digest, level) for one in conclusive]
+        return proving.index(False) if False in proving else len(proving)
+
+    def wanting(self, digest: str, level: Level) -> bool:
+        """Whether the last conclusive look before this one did not prove a digest."""
+        conclusive = any(one.problem is None for one in self.before)
+        return conclusive and self.good(digest, level) == 0
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What judging a name came to; `ask_source` where the source's tag has to be read again."""
 
@@ -80,16 +117,19 @@ def judge_name(
 ) -> Judged:
     """Write down a look at (repository, reference), and the verdicts that follow from it."""
     repository, reference = name
+    before = observations.past(connection, destination.id, repository, reference)
     if keep:
         observations.add(connection, destination.id, repository, reference, seen)
+        proofs.add(connection, destination.id, repository, seen.proven, seen.began_at)
     harbor = policies.harbor_row(connection, destination.harbor)
+    looks = Looks(seen, before, for_one=keep)
     owed = [
         one
         for one in _owed_there(connection, destination.id, repository, reference)
         # What was not asked about came up while we looked; its own look is due.
         if seen.problem is not None or one.digest in seen.held
     ]
-    judged = [_judge(connection, destination, harbor, one, seen, terms, now) for one in owed]
+    judged = [_judge(connection, destination, harbor, one, looks, terms, now) for one in owed]
     asked = [one.subject_id for one, (_, ask) in zip(owed, judged, strict=True) if ask]
     if asked:
         subjects.ask_source(connection, asked, now)
@@ -140,14 +180,14 @@ def _judge(
     destination: Destination,
     harbor: HarborRow,
     row: Row[Any],
-    seen: Observation,
+    looks: Looks,
     terms: Terms,
     now: Millis,
 ) -> tuple[Change | None, bool]:
-    facts = _facts(connection, harbor, row, seen, terms, now)
+    seen = looks.seen
+    facts = _facts(connection, harbor, row, looks, terms, now)
     verdict = decide(_owed(row, destination), seen, facts, now)
     run = next((one for one in facts.runs if one.task_id is not None), None)
-    proved = seen.proves(row.digest)
     try:
         change = expectations.judge(
             connection,
@@ -155,7 +195,7 @@ def _judge(
             verdict,
             now=now,
             observed_at=seen.at if seen.problem is None else None,
-            proved=(seen.level or Level.MATCHED) if proved else None,
+            reached=seen.reached(row.digest),
             paused_until=terms.paused_until if terms.paused_until > now else 0,
             ended=_ended(run) if run else None,
         )
@@ -184,6 +224,7 @@ def _owed(row: Row[Any], destination: Destination) -> Owed:
         attempts=row.attempts,
         names=f"{row.repository}{joint}{row.reference}",
         destination=destination.name,
+        at_rest=row.due_at is None,
     )
 
 
@@ -191,10 +232,11 @@ def _facts(
     connection: Connection,
     harbor: HarborRow,
     row: Row[Any],
-    seen: Observation,
+    looks: Looks,
     terms: Terms,
     now: Millis,
 ) -> Facts:
+    level = Level(row.required_level)
     skew = policies.used_skew(harbor.skew)
     rules = policies.rules_of(row.rules)
     busy, ended = executions.last_touch(
@@ -212,7 +254,7 @@ def _facts(
         reaches_back=reached,
         source_digest=row.source_digest,
         source_read_at=row.source_read_at,
-        served_since=_served_since(connection, row, seen),
+        served_since=_served_since(row, looks),
         override=rules.override,
         rivals=frozenset(digest for _, _, digest in others),
         # Harbor's ends are whole seconds, so the moment itself may be up to one later.
@@ -223,19 +265,31 @@ def _facts(
         stale_after=terms.stale_after,
         retry_first=terms.retry_first,
         retry_longest=terms.retry_longest,
+        troubled=looks.troubled,
+        wanting=looks.wanting(row.digest, level),
+        good=looks.good(row.digest, level),
+        flaps=_flaps(connection, row, now),
     )
 
 
-def _served_since(connection: Connection, row: Row[Any], seen: Observation) -> Millis:
+def _served_since(row: Row[Any], looks: Looks) -> Millis:
     """When the first of the looks in a row ended that saw served what this one sees."""
+    seen = looks.seen
     since = seen.at
     if seen.served in (None, row.digest):
         return since
-    for one in observations.latest(connection, row.destination_id, row.repository, row.reference):
+    for one in looks.before:
         if one.problem is None and one.served != seen.served:
             break
         since = min(since, one.at) if one.problem is None else since
     return since
+
+
+def _flaps(connection: Connection, row: Row[Any], now: Millis) -> int:
+    """How often the expectation left `verified` within the last hour; asked only where it may."""
+    if row.state != State.FAILED or row.verified_at is None:
+        return 0
+    return expectations.times_noted(connection, row.id, State.VERIFIED, now - HOUR)
 
 
 def _runs(

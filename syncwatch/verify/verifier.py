@@ -12,17 +12,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import func, select, tuple_
-
-from syncwatch.model import MINUTE, SECOND, Finding, Millis, Observation, Reason, Severity, State
+from syncwatch.model import MINUTE, SECOND, Finding, Level, Millis, Observation, Reason, Severity
 from syncwatch.runtime import log
-from syncwatch.store import findings
-from syncwatch.store.schema import expectations as rows
-from syncwatch.store.schema import subjects as subject_rows
+from syncwatch.store import findings, policies, proofs
+from syncwatch.verify import due as dues
 from syncwatch.verify.judging import Judged, Terms, judge_name
+from syncwatch.verify.look import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Set as AbstractSet
 
     from sqlalchemy import Connection
 
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from syncwatch.runtime import Clock, Signals
     from syncwatch.store.database import Database
     from syncwatch.store.policies import Destination
-
-TAKEN = 256
-"""Rows taken in one turn."""
+    from syncwatch.verify.due import Due
 
 JUDGED_AT_ONCE = 20
 """Names judged in one transaction where no look was needed."""
@@ -62,7 +59,14 @@ class Looks(Protocol):
     quiet_until: Millis
     """Until when it asked to be left alone (Retry-After)."""
 
-    async def look(self, repository: str, reference: str, digests: Collection[str]) -> Observation:
+    async def look(
+        self,
+        repository: str,
+        reference: str,
+        digests: Collection[str],
+        level: Level = Level.MATCHED,
+        depth: Depth | None = None,
+    ) -> Observation:
         """What one name there holds."""
         ...
 
@@ -72,17 +76,19 @@ class Looks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A name at the destination, with the digests that are expected of it."""
+class Manner:
+    """How a destination wants to be looked at.
 
-    repository: str
-    reference: str
-    digests: frozenset[str]
+    `recheck_per_minute` looks at what is verified, none of them within `recheck_after`
+    (milliseconds) of the one before; `platforms` have to be there of an index (none named: all).
+    `conditional` says that it answers 304 from the tag itself, so that it proves what that names.
+    """
 
-    @property
-    def name(self) -> tuple[str, str]:
-        """(repository, reference)."""
-        return (self.repository, self.reference)
+    concurrency: int = 8
+    recheck_per_minute: int = 60
+    recheck_after: Millis = 10 * SECOND
+    platforms: tuple[str, ...] = ()
+    conditional: bool = False
 
 
 class Verifier:
@@ -101,7 +107,7 @@ class Verifier:
         clock: Clock,
         signals: Signals,
         terms: Callable[[], Terms],
-        concurrency: int,
+        manner: Manner,
         publish: Callable[[Sequence[Change]], None],
         up: Callable[[int, bool], None],
         wrong_address: str = "",
@@ -112,7 +118,8 @@ class Verifier:
         self._clock = clock
         self._signals = signals
         self._terms = terms
-        self._concurrency = concurrency
+        self._manner = manner
+        self._budget = Budget(manner.recheck_per_minute, clock.now())
         self._publish = publish
         self._up = up
         self._wrong_address = wrong_address
@@ -132,13 +139,11 @@ class Verifier:
     async def turn(self) -> float:
         """Start looks for what is due; seconds until something may be due again."""
         now = self._clock.now()
-        due, upcoming = await self._database.read(lambda c: _due(c, self._destination.id, now))
+        await self._judge_stale(now)
+        due, upcoming = await self._database.read(lambda c: dues.due(c, self._destination.id, now))
         due = [one for one in due if one.name not in self._looking]
         if not due:
-            idle = not self._looking and now - self._asked_at >= PING_EVERY
-            if idle and not self._wrong_address:
-                await self._ping()
-            return _seconds_until(upcoming, now)
+            return min(_seconds_until(upcoming, now), await self._rest(now))
         if self._wrong_address:
             await self._judge_unseen(due, self._unlooked(now))
         elif now < self._client.quiet_until:
@@ -150,8 +155,46 @@ class Verifier:
         else:
             self._start(due)
             # A look that ends wakes this loop for what had no turn.
-            return _seconds_until(upcoming, now)
+            return min(_seconds_until(upcoming, now), await self._recheck(now))
         return 0.0
+
+    async def _rest(self, now: Millis) -> float:
+        """Nothing is due: look again at what is verified, within the budget, or just knock."""
+        if self._wrong_address or now < self._client.quiet_until:
+            return LONGEST
+        wait = await self._recheck(now) if self._away is None else LONGEST
+        if not self._looking and now - self._asked_at >= PING_EVERY:
+            await self._learn(await self._client.ping())
+        return wait
+
+    async def _recheck(self, now: Millis) -> float:
+        """Start what the budget allows, the oldest first; seconds until it may allow more.
+
+        Half of the turns at most: what was just pushed finds one free.
+        """
+        most = max(1, self._manner.concurrency // 2) - len(self._looking)
+        allowed = min(most, self._budget.left(now))
+        if allowed <= 0:
+            return self._budget.pause
+        before = now - self._manner.recheck_after
+        found, oldest = await self._database.read(
+            lambda c: dues.resting(c, self._destination.id, before, allowed)
+        )
+        found = [one for one in found if one.name not in self._looking]
+        self._budget.spend(len(found))
+        self._start(found)
+        if found or oldest is None:
+            return self._budget.pause if found else LONGEST
+        return _seconds_until(oldest + self._manner.recheck_after, now)
+
+    async def _judge_stale(self, now: Millis) -> None:
+        """Evidence too old is said to be, whether or not a look is possible."""
+        before = now - self._terms().stale_after
+        old = await self._database.read(lambda c: dues.stale(c, self._destination.id, before))
+        if old:
+            words = "it was not looked at again in time"
+            seen = Observation(now, now, problem=Reason.UNOBSERVED, detail=words)
+            await self._judge_unseen(old, seen)
 
     async def stop(self) -> None:
         """End the looks under way; what they would have seen is due again after a restart."""
@@ -160,8 +203,7 @@ class Verifier:
         await asyncio.gather(*self._looking.values(), return_exceptions=True)
 
     def _start(self, due: Sequence[Due]) -> None:
-        free = self._concurrency - len(self._looking)
-        for one in due[:free]:
+        for one in due[: max(0, self._manner.concurrency - len(self._looking))]:
             task = asyncio.create_task(self._look(one), name=f"look {one.reference}")
             self._looking[one.name] = task
             task.add_done_callback(partial(self._looked, one.name))
@@ -173,12 +215,29 @@ class Verifier:
         self._signals.wake(self.loop_name)
 
     async def _look(self, due: Due) -> None:
-        seen = await self._client.look(due.repository, due.reference, due.digests)
+        depth = Depth(
+            level=due.level,
+            known=partial(self._vouched, due),
+            conditional=self._manner.conditional and due.at_rest,
+            platforms=self._manner.platforms,
+        )
+        seen = await self._client.look(due.repository, due.reference, due.digests, depth=depth)
         await self._learn(seen)
         await self._judge([due], seen, keep=True)
 
-    async def _ping(self) -> None:
-        await self._learn(await self._client.ping())
+    async def _vouched(self, due: Due, digests: Collection[str]) -> AbstractSet[str]:
+        """Blobs that were proven within a day, and since Harbor last touched what was proven."""
+        day_ago = self._clock.now() - proofs.KEPT
+
+        def read(connection: Connection) -> set[str]:
+            since, one = day_ago, self._destination
+            if due.proved:
+                skew = policies.used_skew(policies.harbor_row(connection, one.harbor).skew)
+                touched = proofs.good_since(connection, one.harbor, due.repository, skew)
+                since = max(since, touched)
+            return proofs.known(connection, one.id, due.repository, digests, since)
+
+        return await self._database.read(read)
 
     async def _learn(self, seen: Observation) -> None:
         """What a look tells of the destination as a whole."""
@@ -232,53 +291,33 @@ class Verifier:
         return Observation(now, now, problem=Reason.UNOBSERVED, detail=self._wrong_address)
 
 
+class Budget:
+    """So many re-checks a minute, none saved up for longer than a second."""
+
+    def __init__(self, per_minute: int, now: Millis) -> None:
+        self._per_minute = per_minute
+        self._left = 0.0
+        self._at = now
+
+    def left(self, now: Millis) -> int:
+        """How many there may be now."""
+        rate = self._per_minute / MINUTE
+        self._left = min(self._left + max(0, now - self._at) * rate, max(1.0, rate * SECOND))
+        self._at = now
+        return int(self._left)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until there may be one more."""
+        return min(LONGEST, 60 / self._per_minute) if self._per_minute else LONGEST
+
+    def spend(self, count: int) -> None:
+        """So many were made."""
+        self._left -= count
+
+
 def _seconds_until(upcoming: Millis | None, now: Millis) -> float:
     return LONGEST if upcoming is None else min((upcoming - now) / SECOND, LONGEST)
-
-
-def _due(
-    connection: Connection, destination_id: int, now: Millis
-) -> tuple[list[Due], Millis | None]:
-    """What is due now, longest first, and when the next will be."""
-    query = (
-        select(subject_rows.c.repository, subject_rows.c.reference)
-        .join(subject_rows, subject_rows.c.id == rows.c.subject_id)
-        .where(
-            rows.c.destination_id == destination_id,
-            rows.c.due_at.is_not(None),
-            rows.c.due_at <= now,
-            rows.c.state != State.CLOSED,
-        )
-        .order_by(rows.c.due_at)
-        .limit(TAKEN)
-    )
-    names = list(dict.fromkeys((row[0], row[1]) for row in connection.execute(query)))
-    upcoming = connection.execute(
-        select(func.min(rows.c.due_at)).where(
-            rows.c.destination_id == destination_id, rows.c.due_at > now
-        )
-    ).scalar()
-    wanted = _wanted(connection, destination_id, names)
-    return [Due(*name, frozenset(wanted.get(name, ()))) for name in names], upcoming
-
-
-def _wanted(
-    connection: Connection, destination_id: int, names: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], set[str]]:
-    """All digests expected under each name: one look serves every subject on it."""
-    found: dict[tuple[str, str], set[str]] = {}
-    query = (
-        select(subject_rows.c.repository, subject_rows.c.reference, rows.c.digest)
-        .join(rows, rows.c.id == subject_rows.c.newest_id)
-        .where(
-            subject_rows.c.destination_id == destination_id,
-            tuple_(subject_rows.c.repository, subject_rows.c.reference).in_(names),
-            rows.c.state != State.CLOSED,
-        )
-    )
-    for repository, reference, digest in connection.execute(query) if names else ():
-        found.setdefault((repository, reference), set()).add(digest)
-    return found
 
 
 def _finding(destination: Destination, problem: Reason, detail: str) -> Finding:

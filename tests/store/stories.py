@@ -84,7 +84,7 @@ class Story:
             Verdict(happening, told, "said so.", self.now + 1000),
             now=self.now,
             observed_at=self.now,
-            proved=proved,
+            reached=proved,
             **more,
         )
 
