@@ -185,6 +185,7 @@ class Stages:
             clock=self._clock.now,
             token_realms=settings.token_realms,
             forget=credential.forget if credential else _nothing,
+            is_harbor=destination.type == "harbor",
         )
         verifier = Verifier(
             destination=destination,

@@ -107,12 +107,16 @@ class Authentication:
         if self._wanted is None:
             return _ANONYMOUS
         if self._wanted.scheme == "basic":
-            return self._by_password() or _ANONYMOUS
+            return self.by_password()
         url = _token_url(self._wanted, repository)
         token = self._tokens.get(url)
         if token is not None and token.ends_at > self._clock():
             return Grant(token.headers)
         return await self._by_token(url, trail)
+
+    def by_password(self) -> Grant:
+        """What to ask an API of the same host with that takes the credential itself, no token."""
+        return self._by_password() or _ANONYMOUS
 
     async def better(
         self, refused: Grant, answer: Answer, repository: str, trail: Trail

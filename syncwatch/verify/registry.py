@@ -9,6 +9,7 @@ from syncwatch.errors import OutboundError
 from syncwatch.model import Level, Observation, Reason
 from syncwatch.verify.authentication import Authentication
 from syncwatch.verify.look import Depth, Look
+from syncwatch.verify.passing import Passing
 from syncwatch.verify.trail import origin_of
 from syncwatch.verify.visit import Registry, Visit
 
@@ -27,7 +28,8 @@ class RegistryClient:
 
     `url` is the registry's base; `credentials` gives user name and password at each use, or None;
     `forget` has its files read again after a 401. `clock` gives milliseconds; `token_realms`
-    are hosts outside the registry's domain that may be sent its credential for a token.
+    are hosts outside the registry's domain that may be sent its credential for a token;
+    `is_harbor` says that its projects may be proxy caches.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RegistryClient:
         clock: Callable[[], Millis],
         token_realms: Sequence[str] = (),
         forget: Callable[[], None] = lambda: None,
+        is_harbor: bool = False,
     ) -> None:
         self.quiet_until: Millis = 0
         """Until when the registry asked to be left alone (its last Retry-After); 0 for never."""
@@ -51,6 +54,7 @@ class RegistryClient:
             forget=forget,
         )
         self._registry = Registry(url, origin_of(url), outbound, authentication, clock)
+        self._passing = Passing(self._registry, is_harbor=is_harbor)
 
     async def look(
         self,
@@ -80,6 +84,24 @@ class RegistryClient:
             detail=str(trouble) if trouble else "; ".join(look.words),
             requests=tuple(visit.trail.requests),
             proven=frozenset(look.proven),
+        )
+
+    async def look_through(self, repository: str) -> Observation | None:
+        """Why a look there would create what it looks for (`pull_through`); None if it would not.
+
+        To be asked before `look`; the answer is kept for a while.
+        """
+        visit = Visit(self._registry, repository)
+        began_at = self._registry.clock()
+        words = await self._passing.words(visit)
+        if not words:
+            return None
+        return Observation(
+            began_at,
+            self._registry.clock(),
+            problem=Reason.PULL_THROUGH,
+            detail=f"{self._registry.place}: {words}",
+            requests=tuple(visit.trail.requests),
         )
 
     async def ping(self) -> Observation:

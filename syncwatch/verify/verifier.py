@@ -70,6 +70,10 @@ class Looks(Protocol):
         """What one name there holds."""
         ...
 
+    async def look_through(self, repository: str) -> Observation | None:
+        """Why a look would create what it looks for; None if it would not."""
+        ...
+
     async def ping(self) -> Observation:
         """Whether it can be asked at all; only `problem` is of interest."""
         ...
@@ -130,6 +134,7 @@ class Verifier:
         self._asked_at: Millis = 0
         self._problem: Reason | None = None
         self._told = False
+        self._through: dict[str, str] | None = None
 
     @property
     def loop_name(self) -> str:
@@ -221,7 +226,11 @@ class Verifier:
             conditional=self._manner.conditional and due.at_rest,
             platforms=self._manner.platforms,
         )
-        seen = await self._client.look(due.repository, due.reference, due.digests, depth=depth)
+        through = await self._client.look_through(due.repository)
+        await self._tell_through(due.repository.partition("/")[0], through)
+        seen = through or await self._client.look(
+            due.repository, due.reference, due.digests, depth=depth
+        )
         await self._learn(seen)
         await self._judge([due], seen, keep=True)
 
@@ -262,6 +271,27 @@ class Verifier:
         source, harbor = f"destination {self._destination.id}", self._destination.harbor
         found = [_finding(self._destination, problem, seen.detail)] if problem else []
         now = self._clock.now()
+        await self._database.write(lambda c: findings.replace(c, harbor, source, found, now))
+
+    async def _tell_through(self, project: str, through: Observation | None) -> None:
+        """Say once which places fetch what they are asked for."""
+        told = through.detail if through else ""
+        if self._through is not None and self._through.get(project, "") == told:
+            return
+        others = {one: why for one, why in (self._through or {}).items() if one != project}
+        self._through = others | ({project: told} if told else {})
+        name, harbor = self._destination.name, self._destination.harbor
+        found = [
+            Finding(
+                "pull_through",
+                Severity.ERROR,
+                f"destination {name}",
+                f"Nothing can be looked at there without creating it: {words}.",
+                "Set url to the registry that Harbor copies to, not to a cache before it.",
+            )
+            for words in sorted(self._through.values())[:1]
+        ]
+        source, now = f"destination {self._destination.id} passes through", self._clock.now()
         await self._database.write(lambda c: findings.replace(c, harbor, source, found, now))
 
     async def _judge_unseen(self, due: Sequence[Due], seen: Observation) -> None:

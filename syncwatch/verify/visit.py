@@ -99,6 +99,10 @@ class Visit:
             return None
         raise self._refusal(answer)
 
+    async def ask_for_manifest(self, reference: str) -> Answer:
+        """The answer to a GET of a manifest, whatever it is."""
+        return await self._ask("GET", self._manifest_url(reference))
+
     async def end_of_blob(self, digest: str, size: int) -> Answer | None:
         """The answer to a GET of a blob's last byte; None for 404, wherever it was redirected.
 

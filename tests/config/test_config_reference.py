@@ -62,7 +62,7 @@ PROMISED = {
         "ca_file": None,
         "insecure_skip_verify": False,
         "token_realms": [],
-        "level": "matched",
+        "level": "readable",
         "platforms": [],
         "deadline": "10m",
         "grace": "30s",

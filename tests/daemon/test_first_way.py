@@ -26,7 +26,7 @@ async def test_a_push_is_expected_verified_and_counted(tmp_path: Path) -> None:
             harbor.create_webhook_policy("apps", watched.webhook_url, auth_header=SECRET)
             digest = harbor.push("apps/web", "1.0", images.image("web 1.0"))
             row = await watched.row(state="verified")
-            assert (row["digest"], row["origin"], row["level"]) == (digest, "push", "matched")
+            assert (row["digest"], row["origin"], row["level"]) == (digest, "push", "readable")
             labels = {"policy": "to-cluster1", "destination": "cluster1"}
             settled = await watched.metric(
                 "syncwatch_expectations_settled_total", result="met", **labels

@@ -31,7 +31,7 @@ async def test_01_a_push_is_one_expectation_and_is_verified(tmp_path: Path) -> N
         row = await acted.watched.row(state="verified")
         await acted.idle()
         assert (row["digest"], row["origin"]) == (digest, "push")
-        assert (row["repository"], row["level"]) == ("library1/alpine", "matched")
+        assert (row["repository"], row["level"]) == ("library1/alpine", "readable")
         tag = next(iter(acted.harbor.world.tags.values()))
         (again,) = await acted.rows()
         assert milliseconds(again["pushed_at"]) == int(tag.push_time * 1000)

@@ -53,7 +53,6 @@ async def test_a_tag_that_names_the_digest_is_matched(tmp_path: Path, what: Any)
     assert seen.level is Level.MATCHED
     assert [(one.method, one.status, one.digest) for one in seen.requests] == [
         ("HEAD", 200, what.digest),
-        ("HEAD", 200, what.digest),
         ("GET", 200, what.digest),
     ]
     assert seen.requests[0].url == f"{registry.url}/v2/a/b/manifests/v1"
@@ -65,7 +64,7 @@ async def test_a_manifest_without_a_tag_is_matched_by_its_digest(tmp_path: Path)
         seen = await client.look("a/b", IMAGE.digest, {IMAGE.digest})
         absent = await client.look("a/b", OTHER.digest, {OTHER.digest})
     assert seen.proves(IMAGE.digest)
-    assert [one.method for one in seen.requests] == ["HEAD", "GET"]
+    assert [one.method for one in seen.requests] == ["GET"]
     assert (absent.problem, absent.served, absent.held) == (
         None,
         None,
@@ -136,8 +135,8 @@ async def test_behind_htpasswd_the_credential_is_sent_once_it_is_asked_for(tmp_p
         first = await client.look("a/b", "v1", {IMAGE.digest})
         second = await client.look("a/b", "v1", {IMAGE.digest})
         answers = await client.ping()
-    assert [one.status for one in first.requests] == [401, 200, 200, 200]
-    assert [one.status for one in second.requests] == [200, 200, 200]
+    assert [one.status for one in first.requests] == [401, 200, 200]
+    assert [one.status for one in second.requests] == [200, 200]
     assert first.proves(IMAGE.digest)
     assert second.proves(IMAGE.digest)
     assert answers.problem is None
