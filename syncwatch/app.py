@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
 
+NAME_LOOKUPS = 64
+"""How many host names may be looked up at the same time."""
 SHUTDOWN_SECONDS = 2.0
 """How long open requests may take to end at a stop; Kubernetes gives thirty."""
 
@@ -65,6 +68,10 @@ class Daemon:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Daemon]:
         """The daemon, listening and working, until the block ends."""
+        # Names are looked up in threads: destinations whose DNS does not answer must leave enough
+        # of them for the others.
+        threads = ThreadPoolExecutor(NAME_LOOKUPS, thread_name_prefix="syncwatch-names")
+        asyncio.get_running_loop().set_default_executor(threads)
         await self._database.open()
         runners: list[web.AppRunner] = []
         try:

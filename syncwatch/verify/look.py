@@ -8,16 +8,18 @@ manifest follows. The rules of what counts are in the design, section 6, "Reason
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from syncwatch.model import Flaw, Held, Level
+from syncwatch.verify.accessories import looked_for
 from syncwatch.verify.manifest import digest_of, is_digest
 from syncwatch.verify.walk import Walk, nothing_known
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+    from syncwatch.model import Accessory
     from syncwatch.verify.visit import Found, Visit
     from syncwatch.verify.walk import Known
 
@@ -27,13 +29,15 @@ class Depth:
     """How deep to look, and what need not be asked again.
 
     `known` vouches for blobs that were proven lately. `conditional` allows a 304 for what the
-    reference names, where the registry is known to answer it from the tag itself.
+    reference names, where the registry is known to answer it from the tag itself. `accessories`
+    are what the source has for each digest that is expected.
     """
 
     level: Level = Level.MATCHED
     known: Known = nothing_known
     conditional: bool = False
     platforms: tuple[str, ...] = ()
+    accessories: Mapping[str, tuple[Accessory, ...]] = field(default_factory=dict)
 
 
 class Look:
@@ -46,6 +50,7 @@ class Look:
         self.level: Level | None = None
         self.words: list[str] = []
         self.proven: set[str] = set()
+        self.accessories: tuple[Accessory, ...] = ()
         self._visit = visit
         self._depth = depth
 
@@ -65,6 +70,9 @@ class Look:
                     self.served = digest
             else:
                 self.held[digest] = await self._is_there(digest)
+        beside = self._depth.accessories.get(self.served or "")
+        if beside and self.served and self.level is not None:
+            self.accessories = await looked_for(self._visit, self.served, beside)
 
     async def _named(self, reference: str, digests: Collection[str]) -> str | None:
         """The digest that a tag names; by hashing, where the registry does not say."""

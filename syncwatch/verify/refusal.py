@@ -36,6 +36,8 @@ _TRAP = "accept header does not support"
 """docker-registry 2.8.2 has the image and says 404, when a proxy ate our Accept."""
 
 _LONGEST_PAUSE = 24 * 3600.0
+_A_MOMENT = 1_000_000_000
+"""A number so great is seconds since the epoch."""
 
 
 class _Error(msgspec.Struct):
@@ -102,10 +104,33 @@ def refusal(answer: Answer, place: str, now: Millis) -> OutboundError:
 def _pause(headers: Mapping[str, str], now: Millis) -> float | None:
     """Seconds of a Retry-After, a number or a date (RFC 9110, 10.2.3), a day at most."""
     text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _LONGEST_PAUSE)
+    if _is_number(text):
+        return min(float(text), _LONGEST_PAUSE)
     try:
         seconds = parsedate_to_datetime(text).timestamp() - now / 1000
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), _LONGEST_PAUSE)
+
+
+def pause_when_spent(headers: Mapping[str, str], now: Millis) -> float | None:
+    """Seconds until questions are welcome again, where an answer says that this was the last one.
+
+    `RateLimit-Remaining` of 0 with `RateLimit-Reset` in seconds (draft-ietf-httpapi-ratelimit-
+    headers), or the same with `X-` before it, whose reset may be a moment (GitHub, Quay). A day at
+    most.
+    """
+    for prefix in ("RateLimit-", "X-RateLimit-"):
+        remaining = headers.get(f"{prefix}Remaining", "").partition(";")[0].strip()
+        reset = headers.get(f"{prefix}Reset", "").partition(";")[0].strip()
+        if not (_is_number(remaining) and int(remaining) == 0 and _is_number(reset)):
+            continue
+        seconds = float(reset)
+        if seconds >= _A_MOMENT:
+            seconds -= now / 1000
+        return min(max(seconds, 0.0), _LONGEST_PAUSE) or None
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 15

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from syncwatch.errors import OutboundError
-from syncwatch.model import Level, Observation, Reason
+from syncwatch.model import SECOND, Level, Observation, Reason
 from syncwatch.verify.authentication import Authentication
 from syncwatch.verify.look import Depth, Look
 from syncwatch.verify.passing import Passing
@@ -53,7 +53,9 @@ class RegistryClient:
             token_realms=token_realms,
             forget=forget,
         )
-        self._registry = Registry(url, origin_of(url), outbound, authentication, clock)
+        self._registry = Registry(
+            url, origin_of(url), outbound, authentication, clock, self._be_quiet_for
+        )
         self._passing = Passing(self._registry, is_harbor=is_harbor)
 
     async def look(
@@ -84,6 +86,7 @@ class RegistryClient:
             detail=str(trouble) if trouble else "; ".join(look.words),
             requests=tuple(visit.trail.requests),
             proven=frozenset(look.proven),
+            accessories=look.accessories,
         )
 
     async def look_through(self, repository: str) -> Observation | None:
@@ -127,9 +130,12 @@ class RegistryClient:
                 await seeing
         except OutboundError as error:
             if error.retry_after is not None:
-                self.quiet_until = self._registry.clock() + int(error.retry_after * 1000)
+                self._be_quiet_for(error.retry_after)
             return error
         except TimeoutError:
             words = f"{self._registry.place}: a look was not done within {LOOK_SECONDS:g} s"
             return OutboundError("unreachable", words)
         return None
+
+    def _be_quiet_for(self, seconds: float) -> None:
+        self.quiet_until = self._registry.clock() + int(seconds * SECOND)

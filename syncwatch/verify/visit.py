@@ -21,7 +21,13 @@ from syncwatch.verify.manifest import (
     is_digest,
 )
 from syncwatch.verify.ranges import last_byte
-from syncwatch.verify.refusal import is_absence, is_bare, is_of_registry, refusal
+from syncwatch.verify.refusal import (
+    is_absence,
+    is_bare,
+    is_of_registry,
+    pause_when_spent,
+    refusal,
+)
 from syncwatch.verify.trail import DIGEST_HEADER, Trail, origin_of
 
 if TYPE_CHECKING:
@@ -37,13 +43,17 @@ SMALL_BLOB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What every visit to one registry shares; `url` is its base, without a slash at the end."""
+    """What every visit to one registry shares; `url` is its base, without a slash at the end.
+
+    `be_quiet_for` is told the seconds for which the registry wants no more questions.
+    """
 
     url: str
     place: str
     outbound: Outbound
     authentication: Authentication
     clock: Callable[[], Millis]
+    be_quiet_for: Callable[[float], None] = lambda _seconds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,9 @@ class Visit:
             if better is not None:
                 answer, there = await ask(better)
         self._answered_at = there
+        pause = pause_when_spent(answer.headers, self._registry.clock())
+        if pause and origin_of(there) == self._registry.place:
+            self._registry.be_quiet_for(pause)
         return answer
 
     def _refusal(self, answer: Answer) -> OutboundError:
