@@ -307,7 +307,8 @@ class Observation:
     `held` tells for digests that were asked for what is there, and `flaws` what is wrong below
     one of them. `level` is how deep the served digest was proven.
     `problem` is set where we could not ask or not understand: what was seen before it holds, and
-    nothing may be concluded from what was not. `proven` are blobs whose last byte was read.
+    nothing may be concluded from what was not. `proven` are blobs whose last byte was read,
+    `altered` those that were read whole and did not hash to their digest.
     """
 
     began_at: Millis
@@ -320,6 +321,7 @@ class Observation:
     detail: str = ""
     requests: tuple[Request, ...] = ()
     proven: frozenset[str] = frozenset()
+    altered: frozenset[str] = frozenset()
     accessories: tuple[Accessory, ...] = ()
 
     def proves(self, digest: str, level: Level = Level.MATCHED) -> bool:

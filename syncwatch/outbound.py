@@ -24,7 +24,7 @@ from syncwatch import __version__
 from syncwatch.errors import OutboundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from multidict import CIMultiDictProxy
@@ -40,8 +40,15 @@ _KINDS = {
     412: "policy_blocked",
     429: "rate_limited",
 }
+_OK = 200
 _NO_SUCH_PART = 416
+_CUT_SHORT = frozenset({*range(200, 300), _NO_SUCH_PART})
+"""Statuses whose body need not be read to its end, where the caller knows what is enough."""
+
 _URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+
+
+_TROUBLE = (OSError, ValueError, zlib.error, aiohttp.ClientError, OutboundError)
 
 
 def kind_of(status: int) -> str | None:
@@ -126,21 +133,73 @@ class Outbound:
                 )
                 async with asyncio.timeout(self._timeout):
                     response = await sending
-                    good = enough if 200 <= response.status < 300 else None
+                    good = enough if response.status in _CUT_SHORT else None
                     try:
                         body, cut = await _read(response, body_limit, good, target)
                         whole = good is None or cut or response.content.at_eof()
                     finally:
                         response.release()  # which closes the connection where bytes are left
-            except (OSError, ValueError, zlib.error, aiohttp.ClientError, OutboundError) as error:
-                self._observe("error", time.perf_counter() - began)
-                if isinstance(error, OutboundError):
-                    raise
+            except _TROUBLE as error:
                 # No cause is chained: the words of a library may hold the whole URL.
-                raise self._explained(error, target) from None
+                raise self._failed(error, target, began) from None
             seconds = time.perf_counter() - began
         self._observe(str(response.status), seconds)
         return Answer(response.status, response.headers, body, seconds, whole, cut)
+
+    async def pour(
+        self, url: str, into: Callable[[bytes], Awaitable[None]], headers: Mapping[str, str]
+    ) -> Answer:
+        """A GET whose good body (200) goes `into` somebody piece by piece, as slowly as that one
+        takes it; `whole` tells whether it came to its end. The timeout is that of each piece.
+
+        Raises OutboundError as `ask` does, and what `into` raises.
+        """
+        target = _target(url)
+        async with self._turns:
+            began = time.perf_counter()
+            try:
+                session = self._session or await self._open()
+                async with asyncio.timeout(self._timeout):
+                    response = await session.get(
+                        target, headers=headers, allow_redirects=False, ssl=self._tls
+                    )
+                try:
+                    if response.status == _OK:
+                        body, whole = b"", await self._poured(response, into, target)
+                    else:
+                        async with asyncio.timeout(self._timeout):
+                            body, whole = (await _read(response, BODY_LIMIT, None, target))[0], True
+                finally:
+                    response.release()
+            except _TROUBLE as error:
+                raise self._failed(error, target, began) from None
+            seconds = time.perf_counter() - began
+        self._observe(str(response.status), seconds)
+        return Answer(response.status, response.headers, body, seconds, whole, not whole)
+
+    async def _poured(
+        self,
+        response: aiohttp.ClientResponse,
+        into: Callable[[bytes], Awaitable[None]],
+        target: URL,
+    ) -> bool:
+        if _decoder(response.headers.get("Content-Encoding", ""), target) is not None:
+            raise _unreadable(target, "the body is in a coding that was not asked for")
+        try:
+            while True:
+                async with asyncio.timeout(self._timeout):
+                    piece = await response.content.readany()
+                if not piece:
+                    return True
+                await into(piece)
+        except aiohttp.ClientPayloadError as error:
+            if _was_reset(error):
+                raise
+            return False
+
+    def _failed(self, error: Exception, target: URL, began: float) -> OutboundError:
+        self._observe("error", time.perf_counter() - began)
+        return error if isinstance(error, OutboundError) else self._explained(error, target)
 
     async def close(self) -> None:
         """Close all connections; the next request would open new ones."""
@@ -232,14 +291,20 @@ async def _read(
             if stop is not None and max(received, size) >= stop:
                 return b"".join(chunks), False
     except aiohttp.ClientPayloadError as error:
-        # A registry whose file is shorter than its records ends the answer in good order; a
-        # network that fails resets it, and only aiohttp's text tells one from the other.
-        if stop is None or "ConnectionResetError" in str(error):
+        if stop is None or _was_reset(error):
             raise
         return b"".join(chunks), True
     if decoder is not None and received and not decoder.eof:
         raise _unreadable(target, "the compressed body ends too early")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks), False
+
+
+def _was_reset(error: aiohttp.ClientPayloadError) -> bool:
+    """Whether the network ended the body, and not the peer in good order.
+
+    A registry whose file is shorter than its records does the latter; only aiohttp's text tells.
+    """
+    return "ConnectionResetError" in str(error)
 
 
 def _decoder(encoding: str, target: URL) -> zlib._Decompress | None:

@@ -86,6 +86,13 @@ class DestinationSettings(Remote):
         timedelta(seconds=10),
         description="How old the last look at a verified image is before it is worth another.",
     )
+    full_check_every: Moment | None = Field(
+        None,
+        description="How often every byte of a verified image is read and hashed. Default: never.",
+    )
+    full_check_bytes_per_second: int = Field(
+        10_000_000, ge=1_000, description="How fast that may read."
+    )
     concurrency: int = Field(8, ge=1, le=256, description="How many requests it gets at a time.")
     cluster: Name | None = Field(
         None, description="The cluster that pulls from it: a name in `clusters`."

@@ -7,9 +7,10 @@ taken the blob away, nor a claim of Harbor's to have brought the image anew.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, delete, func, select
+from sqlalchemy import and_, case, delete, func, or_, select
 
 from syncwatch.model import HOUR, SECOND, Millis
 from syncwatch.store.dialect import insert
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
 KEPT: Millis = 24 * HOUR
 """How long a proof is good for."""
 
+ALTERED_KEPT: Millis = 90 * KEPT
+"""How long it is remembered that a blob has other bytes, unless it is hashed again."""
+
 _ASKED_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of blobs: which were `proven`, and which a full check found `altered`."""
+
+    proven: frozenset[str]
+    altered: frozenset[str]
 
 
 def known(
@@ -32,19 +44,20 @@ def known(
     repository: str,
     digests: Collection[str],
     since: Millis,
-) -> set[str]:
-    """Those of the blobs that were proven by a look which began at `since` or later."""
+) -> Kept:
+    """What is kept of these blobs, proven by looks which began at `since` or later."""
     wanted = list(digests)
-    found: set[str] = set()
+    found: dict[str, bool] = {}
     for begin in range(0, len(wanted), _ASKED_AT_ONCE):
-        query = select(proofs.c.digest).where(
+        query = select(proofs.c.digest, proofs.c.altered).where(
             proofs.c.destination_id == destination_id,
             proofs.c.repository == repository,
             proofs.c.digest.in_(wanted[begin : begin + _ASKED_AT_ONCE]),
-            proofs.c.at >= since,
+            or_(proofs.c.at >= since, proofs.c.altered),
         )
-        found |= set(connection.execute(query).scalars())
-    return found
+        found |= {row.digest: row.altered for row in connection.execute(query)}
+    altered = frozenset(digest for digest, is_altered in found.items() if is_altered)
+    return Kept(frozenset(found) - altered, altered)
 
 
 def add(
@@ -53,19 +66,20 @@ def add(
     repository: str,
     digests: Collection[str],
     at: Millis,
+    *,
+    altered: bool = False,
 ) -> None:
-    """A look that began at `at` read the last byte of these blobs."""
+    """A look that began at `at` proved these blobs, or found them `altered`."""
     if not digests:
         return
     statement = insert(connection)(proofs)
+    newer = {"at": statement.excluded.at, "altered": statement.excluded.altered}
+    key = {"destination_id": destination_id, "repository": repository}
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=list(proofs.primary_key.columns), set_={"at": statement.excluded.at}
+            index_elements=list(proofs.primary_key.columns), set_=newer
         ),
-        [
-            {"destination_id": destination_id, "repository": repository, "digest": one, "at": at}
-            for one in sorted(digests)
-        ],
+        [key | {"digest": one, "at": at, "altered": altered} for one in sorted(digests)],
     )
 
 
@@ -93,5 +107,6 @@ def good_since(connection: Connection, harbor: str, repository: str, skew: Milli
 
 def forget(connection: Connection, now: Millis) -> bool:
     """Proofs that are good for nothing any more."""
-    connection.execute(delete(proofs).where(proofs.c.at < now - KEPT))
+    kept = case((proofs.c.altered, ALTERED_KEPT), else_=KEPT)
+    connection.execute(delete(proofs).where(proofs.c.at < now - kept))
     return False

@@ -240,6 +240,8 @@ proofs = Table(
     Column("digest", String, primary_key=True),
     # when a look began that read the blob's last byte
     Column("at", BigInteger, nullable=False),
+    # a full check found other bytes: the last one proves nothing here
+    Column("altered", Boolean, nullable=False, default=False),
     Index("proofs_at", "at"),
 )
 

@@ -80,6 +80,16 @@ def resting(
     return _with_wanted(connection, destination_id, names, at_rest=True), oldest
 
 
+def unhashed(connection: Connection, destination_id: int, before: Millis) -> Due | None:
+    """The verified image whose bytes were hashed longest ago, before a moment or never."""
+    table = rows.c
+    last = func.coalesce(table.hashed_at, 0)
+    here = (*_at_rest(destination_id), table.required_level != Level.MATCHED, last < before)
+    names = _names(connection, *here, order=last, limit=1)
+    found = _with_wanted(connection, destination_id, names, at_rest=True)
+    return found[0] if found else None
+
+
 def stale(
     connection: Connection, destination_id: int, before: Millis, limit: int = TAKEN
 ) -> list[Due]:

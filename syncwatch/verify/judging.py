@@ -120,7 +120,9 @@ def judge_name(
     before = observations.past(connection, destination.id, repository, reference)
     if keep:
         observations.add(connection, destination.id, repository, reference, seen)
-        proofs.add(connection, destination.id, repository, seen.proven, seen.began_at)
+        place = (connection, destination.id, repository)
+        proofs.add(*place, seen.proven, seen.began_at)
+        proofs.add(*place, seen.altered, seen.began_at, altered=True)
     harbor = policies.harbor_row(connection, destination.harbor)
     looks = Looks(seen, before, for_one=keep)
     owed = [

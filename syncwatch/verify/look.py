@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from syncwatch.model import Flaw, Held, Level
 from syncwatch.verify.accessories import looked_for
 from syncwatch.verify.manifest import digest_of, is_digest
-from syncwatch.verify.walk import Walk, nothing_known
+from syncwatch.verify.walk import Walk, nothing_known, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from syncwatch.model import Accessory
     from syncwatch.verify.visit import Found, Visit
-    from syncwatch.verify.walk import Known
+    from syncwatch.verify.walk import Known, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Depth:
 
     `known` vouches for blobs that were proven lately. `conditional` allows a 304 for what the
     reference names, where the registry is known to answer it from the tag itself. `accessories`
-    are what the source has for each digest that is expected.
+    are what the source has for each digest that is expected. With `full` every blob is hashed, as
+    fast as `pace` allows.
     """
 
     level: Level = Level.MATCHED
@@ -38,6 +39,8 @@ class Depth:
     conditional: bool = False
     platforms: tuple[str, ...] = ()
     accessories: Mapping[str, tuple[Accessory, ...]] = field(default_factory=dict)
+    full: bool = False
+    pace: Pace = unhurried
 
 
 class Look:
@@ -50,9 +53,10 @@ class Look:
         self.level: Level | None = None
         self.words: list[str] = []
         self.proven: set[str] = set()
+        self.altered: set[str] = set()
         self.accessories: tuple[Accessory, ...] = ()
         self._visit = visit
-        self._depth = depth
+        self.depth = depth
 
     async def see(self, reference: str, digests: Collection[str]) -> None:
         """Look. Raises OutboundError where we cannot know."""
@@ -70,13 +74,13 @@ class Look:
                     self.served = digest
             else:
                 self.held[digest] = await self._is_there(digest)
-        beside = self._depth.accessories.get(self.served or "")
+        beside = self.depth.accessories.get(self.served or "")
         if beside and self.served and self.level is not None:
             self.accessories = await looked_for(self._visit, self.served, beside)
 
     async def _named(self, reference: str, digests: Collection[str]) -> str | None:
         """The digest that a tag names; by hashing, where the registry does not say."""
-        only = next(iter(digests)) if self._depth.conditional and len(digests) == 1 else ""
+        only = next(iter(digests)) if self.depth.conditional and len(digests) == 1 else ""
         found = await self._visit.head(reference, but=only)
         if found is None or found.named is not None:
             return found.named if found else None
@@ -105,13 +109,20 @@ class Look:
         if self.held[digest] is not Held.PRESENT:
             return
         self.level = Level.MATCHED
-        if self._depth.level.depth < Level.READABLE.depth:
+        if self.depth.level.depth < Level.READABLE.depth:
             return
-        walk = Walk(self._visit, known=self._depth.known, platforms=self._depth.platforms)
+        walk = Walk(
+            self._visit,
+            known=self.depth.known,
+            platforms=self.depth.platforms,
+            full=self.depth.full,
+            pace=self.depth.pace,
+        )
         try:
             flaw = await walk.flaw(found.body, found.content_type)
         finally:
             self.proven |= walk.proven
+            self.altered |= walk.altered
         if flaw is None:
             self.level = Level.READABLE
         else:

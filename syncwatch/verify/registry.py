@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 300.0
 """How long one look may take with all that is below it; each request has its own timeout."""
 
+FULL_LOOK_SECONDS = 24 * 3600.0
+"""The same where every byte is read within a bandwidth budget."""
+
 
 class RegistryClient:
     """Looks at one destination, over one `Outbound`, with one credential.
@@ -74,7 +77,8 @@ class RegistryClient:
         visit = Visit(self._registry, repository)
         look = Look(visit, depth or Depth(level))
         began_at = self._registry.clock()
-        trouble = await self._trouble(look.see(reference, digests))
+        within = LOOK_SECONDS if not look.depth.full else FULL_LOOK_SECONDS
+        trouble = await self._trouble(look.see(reference, digests), within)
         return Observation(
             began_at,
             self._registry.clock(),
@@ -86,6 +90,7 @@ class RegistryClient:
             detail=str(trouble) if trouble else "; ".join(look.words),
             requests=tuple(visit.trail.requests),
             proven=frozenset(look.proven),
+            altered=frozenset(look.altered),
             accessories=look.accessories,
         )
 
@@ -124,16 +129,18 @@ class RegistryClient:
             requests=tuple(visit.trail.requests),
         )
 
-    async def _trouble(self, seeing: Awaitable[None]) -> OutboundError | None:
+    async def _trouble(
+        self, seeing: Awaitable[None], within: float = LOOK_SECONDS
+    ) -> OutboundError | None:
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(within):
                 await seeing
         except OutboundError as error:
             if error.retry_after is not None:
                 self._be_quiet_for(error.retry_after)
             return error
         except TimeoutError:
-            words = f"{self._registry.place}: a look was not done within {LOOK_SECONDS:g} s"
+            words = f"{self._registry.place}: a look was not done within {within:g} s"
             return OutboundError("unreachable", words)
         return None
 

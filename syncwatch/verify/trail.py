@@ -16,7 +16,7 @@ from syncwatch.model import Request
 from syncwatch.verify.manifest import is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from syncwatch.outbound import Answer, Outbound
 
@@ -52,14 +52,21 @@ class Trail:
         body_limit: int,
         *,
         enough: int | None = None,
+        into: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> Answer:
-        """One request, noted. Raises OutboundError where nothing usable came back."""
+        """One request, noted; a good body may go `into` somebody.
+
+        Raises OutboundError where nothing usable came back.
+        """
         shown = url.partition("?")[0]
         began = time.perf_counter()
         try:
-            answer = await self._outbound.ask(
-                method, url, headers=headers, body_limit=body_limit, enough=enough
-            )
+            if into is None:
+                answer = await self._outbound.ask(
+                    method, url, headers=headers, body_limit=body_limit, enough=enough
+                )
+            else:
+                answer = await self._outbound.pour(url, into, headers)
         except OutboundError:
             self._note(Request(method, shown, None, None, time.perf_counter() - began))
             raise
@@ -81,6 +88,7 @@ class Trail:
         body_limit: int,
         *,
         enough: int | None = None,
+        into: Callable[[bytes], Awaitable[None]] | None = None,
         allow: Callable[[str], None] = lambda _url: None,
     ) -> tuple[Answer, str]:
         """The answer at the end of at most `REDIRECTS` redirects, and the URL that gave it.
@@ -88,7 +96,7 @@ class Trail:
         `allow` may raise on a URL before it is asked. Authorization goes nowhere but to the scheme,
         host and port it was meant for. Raises OutboundError, also for a redirect to nowhere.
         """
-        answer = await self.ask(method, url, headers, body_limit, enough=enough)
+        answer = await self.ask(method, url, headers, body_limit, enough=enough, into=into)
         if answer.status not in _REDIRECTED:
             return answer, url
         home, bare = origin_of(url), _without_authorization(headers)
@@ -96,7 +104,7 @@ class Trail:
             url = _target(url, answer)
             allow(url)
             sent = headers if origin_of(url) == home else bare
-            answer = await self.ask(method, url, sent, body_limit, enough=enough)
+            answer = await self.ask(method, url, sent, body_limit, enough=enough, into=into)
             if answer.status not in _REDIRECTED:
                 return answer, url
         raise OutboundError(

@@ -16,12 +16,13 @@ from syncwatch.model import MINUTE, SECOND, Finding, Level, Millis, Observation,
 from syncwatch.runtime import log
 from syncwatch.store import findings, policies, proofs
 from syncwatch.verify import due as dues
+from syncwatch.verify.auditing import Audit
 from syncwatch.verify.judging import Judged, Terms, judge_name
 from syncwatch.verify.look import Depth
+from syncwatch.verify.walk import Vouched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from collections.abc import Set as AbstractSet
 
     from sqlalchemy import Connection
 
@@ -86,6 +87,7 @@ class Manner:
     `recheck_per_minute` looks at what is verified, none of them within `recheck_after`
     (milliseconds) of the one before; `platforms` have to be there of an index (none named: all).
     `conditional` says that it answers 304 from the tag itself, so that it proves what that names.
+    Every byte is hashed once in `full_check_every` (milliseconds; 0 for never).
     """
 
     concurrency: int = 8
@@ -93,6 +95,8 @@ class Manner:
     recheck_after: Millis = 10 * SECOND
     platforms: tuple[str, ...] = ()
     conditional: bool = False
+    full_check_every: Millis = 0
+    full_check_bytes_per_second: int = 1
 
 
 class Verifier:
@@ -135,6 +139,16 @@ class Verifier:
         self._problem: Reason | None = None
         self._told = False
         self._through: dict[str, str] | None = None
+        self._audit = Audit(
+            destination_id=destination.id,
+            every=manner.full_check_every,
+            bytes_per_second=manner.full_check_bytes_per_second,
+            database=database,
+            clock=clock,
+            look=self._fully,
+        )
+        self._auditing: asyncio.Task[bool] | None = None
+        self._audit_at: Millis = 0
 
     @property
     def loop_name(self) -> str:
@@ -168,6 +182,7 @@ class Verifier:
         if self._wrong_address or now < self._client.quiet_until:
             return LONGEST
         wait = await self._recheck(now) if self._away is None else LONGEST
+        self._keep_auditing(now)
         if not self._looking and now - self._asked_at >= PING_EVERY:
             await self._learn(await self._client.ping())
         return wait
@@ -192,6 +207,26 @@ class Verifier:
             return self._budget.pause if found else LONGEST
         return _seconds_until(oldest + self._manner.recheck_after, now)
 
+    def _keep_auditing(self, now: Millis) -> None:
+        """One full check at a time, beside everything else; what failed is tried in a while."""
+        every, task = self._manner.full_check_every, self._auditing
+        if not every or self._away is not None or now < self._audit_at:
+            return
+        if task is not None and not task.done():
+            return
+        if task is not None and (task.exception() is not None or not task.result()):
+            self._auditing, self._audit_at = None, now + MINUTE
+            return
+        self._auditing = asyncio.create_task(self._audit.next(), name="full check")
+        self._auditing.add_done_callback(lambda _: self._signals.wake(self.loop_name))
+
+    async def _fully(self, due: Due, depth: Depth) -> Observation:
+        through = await self._client.look_through(due.repository)
+        depth = replace(depth, platforms=self._manner.platforms)
+        return through or await self._client.look(
+            due.repository, due.reference, due.digests, depth=depth
+        )
+
     async def _judge_stale(self, now: Millis) -> None:
         """Evidence too old is said to be, whether or not a look is possible."""
         before = now - self._terms().stale_after
@@ -203,9 +238,10 @@ class Verifier:
 
     async def stop(self) -> None:
         """End the looks under way; what they would have seen is due again after a restart."""
-        for task in self._looking.values():
+        tasks = [*self._looking.values(), *([self._auditing] if self._auditing else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, due: Sequence[Due]) -> None:
         for one in due[: max(0, self._manner.concurrency - len(self._looking))]:
@@ -234,11 +270,11 @@ class Verifier:
         await self._learn(seen)
         await self._judge([due], seen, keep=True)
 
-    async def _vouched(self, due: Due, digests: Collection[str]) -> AbstractSet[str]:
+    async def _vouched(self, due: Due, digests: Collection[str]) -> Vouched:
         """Blobs that were proven within a day, and since Harbor last touched what was proven."""
         day_ago = self._clock.now() - proofs.KEPT
 
-        def read(connection: Connection) -> set[str]:
+        def read(connection: Connection) -> proofs.Kept:
             since, one = day_ago, self._destination
             if due.proved:
                 skew = policies.used_skew(policies.harbor_row(connection, one.harbor).skew)
@@ -246,7 +282,8 @@ class Verifier:
                 since = max(since, touched)
             return proofs.known(connection, one.id, due.repository, digests, since)
 
-        return await self._database.read(read)
+        kept = await self._database.read(read)
+        return Vouched(kept.proven, kept.altered)
 
     async def _learn(self, seen: Observation) -> None:
         """What a look tells of the destination as a whole."""

@@ -31,7 +31,7 @@ from syncwatch.verify.refusal import (
 from syncwatch.verify.trail import DIGEST_HEADER, Trail, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from syncwatch.model import Millis
     from syncwatch.outbound import Answer, Outbound
@@ -129,6 +129,17 @@ class Visit:
             raise self._refusal(answer)
         return answer
 
+    async def whole_blob(
+        self, digest: str, into: Callable[[bytes], Awaitable[None]]
+    ) -> Answer | None:
+        """All bytes of a blob, handed `into` somebody; None for 404."""
+        answer = await self._ask("GET", f"{self._base}/blobs/{digest}", into=into)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._refusal(answer)
+        return answer
+
     async def referrers(self, digest: str) -> bytes | None:
         """The answer of the referrers API, an index; None for a registry that has none of it."""
         answer = await self._ask("GET", f"{self._base}/referrers/{digest}")
@@ -173,12 +184,15 @@ class Visit:
         extra: Mapping[str, str] | None = None,
         body_limit: int = MANIFEST_LIMIT,
         enough: int | None = None,
+        into: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> Answer:
         """The answer, asked for once more where it was 401 and better can be offered."""
 
         async def ask(grant: Grant) -> tuple[Answer, str]:
             headers = {**grant.headers, **extra} if extra else grant.headers
-            return await self.trail.follow(method, url, headers, body_limit, enough=enough)
+            return await self.trail.follow(
+                method, url, headers, body_limit, enough=enough, into=into
+            )
 
         authentication = self._registry.authentication
         grant = await authentication.grant(self.repository, self.trail)

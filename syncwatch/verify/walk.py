@@ -8,6 +8,7 @@ one byte of each is really read, the last. Blobs that `known` vouches for are no
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from syncwatch.verify.manifest import Descriptor, Manifest
     from syncwatch.verify.visit import Found, Visit
 
-    Known = Callable[[Collection[str]], Awaitable[AbstractSet[str]]]
+    Known = Callable[[Collection[str]], Awaitable["Vouched"]]
+    Pace = Callable[[int], Awaitable[None]]
 
 DEPTH = 3
 """How deep indexes may be nested (design, section 6, Bounds)."""
@@ -48,10 +50,23 @@ _GRAVEST = (
 _TOLD = 3
 
 
-async def nothing_known(digests: Collection[str]) -> AbstractSet[str]:
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What is known of blobs: `proven` need not be asked for, `altered` have to be hashed."""
+
+    proven: AbstractSet[str] = frozenset()
+    altered: AbstractSet[str] = frozenset()
+
+
+async def nothing_known(digests: Collection[str]) -> Vouched:
     """Vouches for no blob."""
     del digests
-    return frozenset()
+    return Vouched()
+
+
+async def unhurried(received: int) -> None:
+    """Takes bytes as fast as they come."""
+    del received
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,11 @@ class _Part:
 
 
 class Walk:
-    """One walk below one manifest. `platforms` limits which children have to be there."""
+    """One walk below one manifest. `platforms` limits which children have to be there.
+
+    With `full` every blob is read to its end and hashed; `pace` is told how many bytes came, and
+    returns when more are welcome.
+    """
 
     def __init__(
         self,
@@ -87,11 +106,16 @@ class Walk:
         *,
         known: Known = nothing_known,
         platforms: Collection[str] = (),
+        full: bool = False,
+        pace: Pace = unhurried,
     ) -> None:
         self.proven: set[str] = set()
+        self.altered: set[str] = set()
         self._visit = visit
         self._known = known
         self._platforms = frozenset(platforms)
+        self._full = full
+        self._pace = pace
         self._flaws: list[tuple[Reason, str]] = []
         self._blobs: dict[str, _Part] = {}
         self._children: dict[str, _Part] = {}
@@ -123,8 +147,11 @@ class Walk:
         if self._flaws or not self._blobs:
             return
         vouched = await self._known(self._blobs.keys())
-        unproven = [part for digest, part in self._blobs.items() if digest not in vouched]
-        await _each(unproven, self._prove)
+        unproven = [part for digest, part in self._blobs.items() if digest not in vouched.proven]
+        hashed = [part for part in unproven if self._full or part.digest in vouched.altered]
+        await _each([part for part in unproven if part not in hashed], self._prove)
+        for part in hashed:
+            await self._hash(part)
 
     def _gravest(self) -> Flaw | None:
         if not self._flaws:
@@ -212,8 +239,43 @@ class Walk:
         else:
             self._note(doubted.reason, f"is not whole: {part.name} {doubted.words}")
 
+    async def _hash(self, part: _Part) -> None:
+        """Read a blob to its end: the last byte may be there and others be wrong."""
+        size, received = part.descriptor.size, 0
+        actual = hashlib.new(part.digest.partition(":")[0])
+
+        async def take(piece: bytes) -> None:
+            nonlocal received
+            received += len(piece)
+            if received > size:
+                raise _TooLongError
+            actual.update(piece)
+            await self._pace(len(piece))
+
+        try:
+            answer = await self._visit.whole_blob(part.digest, take)
+        except _TooLongError:
+            answer = None
+            received = size + 1
+        if answer is None and not received:
+            self._note(Reason.BLOB_MISSING, f"lacks {part.name}")
+        elif received != size:
+            length = "more" if received > size else f"{received}"
+            words = f"is not whole: {part.name} has {length} bytes instead of {size}"
+            self._note(Reason.BLOB_UNREADABLE, words)
+        elif actual.hexdigest() == part.digest.partition(":")[2]:
+            self.proven.add(part.digest)
+        else:
+            self.altered.add(part.digest)
+            words = f"has other bytes than it should: {part.name} does not hash to its digest"
+            self._note(Reason.BLOB_UNREADABLE, words)
+
     def _note(self, reason: Reason, words: str) -> None:
         self._flaws.append((reason, words))
+
+
+class _TooLongError(Exception):
+    """A blob goes on beyond its size."""
 
 
 async def _each(parts: Collection[_Part], work: Callable[[_Part], Awaitable[None]]) -> None:

@@ -28,6 +28,7 @@ def _proofs() -> None:
         sa.Column("repository", sa.String(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("altered", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("destination_id", "repository", "digest"),
     )
     op.create_index("proofs_at", "proofs", ["at"], unique=False)
