@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from servers import free_port, needs
+from servers import free_port, listening, needs, tls_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from syncwatch.lab.images import Image
@@ -63,18 +63,23 @@ class DockerRegistry:
 
     def alter_blob(self, digest: str, body: bytes) -> None:
         """Other bytes in a blob's file, as a bad disk would have it."""
-        self._blob(digest).write_bytes(body)
+        self.blob_file(digest).write_bytes(body)
 
     def lose_blob(self, digest: str) -> None:
         """A blob's file is gone, a manifest's too."""
-        self._blob(digest).unlink()
+        self.blob_file(digest).unlink()
 
     def lose_tag(self, repository: str, tag: str) -> None:
         """A tag is gone and its manifest stays, for which the API has no request."""
-        tags = self.storage / "docker/registry/v2/repositories" / repository / "_manifests/tags"
+        tags = self.folder_of(repository) / "_manifests/tags"
         (tags / tag / "current" / "link").unlink()
 
-    def _blob(self, digest: str) -> Path:
+    def folder_of(self, repository: str) -> Path:
+        """Where the registry keeps which manifests, tags and blobs a repository has."""
+        return self.storage / "docker/registry/v2/repositories" / repository
+
+    def blob_file(self, digest: str) -> Path:
+        """The file with the bytes of a blob or manifest, whatever repositories have it."""
         algorithm, _, digits = digest.partition(":")
         blobs = self.storage / "docker/registry/v2/blobs"
         return blobs / algorithm / digits[:2] / digits / "data"
@@ -161,8 +166,14 @@ async def docker_registry(
     htpasswd: bool = False,
     realm: TokenRealm | None = None,
     tls: trustme.CA | None = None,
+    remembering: bool = False,
+    upstream: str = "",
 ) -> AsyncIterator[DockerRegistry]:
-    """A docker-registry that keeps what it has in `folder`, for the length of a `with` block."""
+    """A docker-registry that keeps what it has in `folder`, for the length of a `with` block.
+
+    With `remembering` it keeps what it knows of blobs in memory, as Debian's own settings do, and
+    does not look at a file before it promises its bytes. `upstream` makes it a pull-through cache.
+    """
     program = needs("docker-registry")
     port = free_port()
     storage = folder / "storage"
@@ -175,6 +186,10 @@ async def docker_registry(
         },
         "http": {"addr": f"127.0.0.1:{port}", "secret": "of this test"},
     }
+    if remembering:
+        config["storage"]["cache"] = {"blobdescriptor": "inmemory"}
+    if upstream:
+        config["proxy"] = {"remoteurl": upstream}
     if htpasswd:
         (folder / "htpasswd").write_text(HTPASSWD)
         config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
@@ -188,7 +203,7 @@ async def docker_registry(
             }
         }
     if tls is not None:
-        config["http"]["tls"] = _tls_files(tls, folder)
+        config["http"]["tls"] = tls_files(tls, folder, "127.0.0.1")
     registry = DockerRegistry(
         f"{'https' if tls else 'http'}://127.0.0.1:{port}",
         storage,
@@ -202,35 +217,12 @@ async def docker_registry(
             program, "serve", str(path), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
-        await _listening(port, process, (folder / "registry.log").read_text)
+        await listening(port, process, (folder / "registry.log").read_text)
         yield registry
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def _tls_files(authority: trustme.CA, folder: Path) -> dict[str, str]:
-    own = authority.issue_cert("127.0.0.1")
-    certificate, key = folder / "tls.pem", folder / "tls.key"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
-    own.private_key_pem.write_to_path(str(key))
-    return {"certificate": str(certificate), "key": str(key)}
-
-
-async def _listening(
-    port: int, process: asyncio.subprocess.Process, said: Callable[[], str]
-) -> None:
-    for _ in range(200):
-        assert process.returncode is None, said()
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.05)
-            continue
-        writer.close()
-        return
-    raise TimeoutError(said())
 
 
 @asynccontextmanager
