@@ -359,7 +359,8 @@ class Verdict:
 
     `happening` leads through the life table; `reason` and `message` say why; `due_at` is when the
     next look is worth its request, None for never. `false_success` is true where Harbor said
-    Succeed and the destination disagrees, `ask_source` where the source's tag must be read again.
+    Succeed and the destination disagrees, `ask_source` where the source's tag must be read again,
+    `flapping` where a good look is not believed yet, because the image comes and goes.
     """
 
     happening: Happening
@@ -368,6 +369,7 @@ class Verdict:
     due_at: Millis | None
     false_success: bool = False
     ask_source: bool = False
+    flapping: bool = False
 
 
 class Rules(msgspec.Struct, frozen=True):

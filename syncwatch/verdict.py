@@ -9,7 +9,7 @@ missing, we wait, or we say that we do not know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 AWAITED_STEPS = (2, 3, 5, 10, 20, 30, 60)
 """Seconds between looks at an image that may still come; news from Harbor makes one at once."""
 
-FAILED_STEPS = (30, 60, 120, 300, 600)
+FAILED_STEPS = (5, 15, 60, 120, 300, 600)
 """Seconds between looks at an image that failed: a late arrival must not go unseen."""
 
 CONFIRMED_AFTER = 2 * SECOND
@@ -167,7 +167,7 @@ def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict
             f"{owed.names} at {owed.destination} comes and goes: it was lost {facts.flaps} times "
             f"within an hour, and is there in {facts.good + 1} of {STEADY} looks in a row."
         )
-        return Verdict(Happening.BROKEN, owed.reason, words, now + 5 * SECOND)
+        return Verdict(Happening.BROKEN, owed.reason, words, now + 5 * SECOND, flapping=True)
     words = f"{owed.destination} serves {owed.names} as {owed.digest}{_depth(seen)}."
     return Verdict(Happening.SEEN, None, words, once_more(seen, facts, now))
 
@@ -382,19 +382,27 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
         wrong, told = _mismatch(seen, facts, told)
     elif wrong is Reason.MISSING:
         wrong = Reason.LOST
-    said = run is not None and _succeeded(run) and _since_proved(owed, seen, run, facts)
+    claimed_at = _claimed_since(owed, run)
     until = f"; it was verified until {_moment(owed.proved_at)}" if owed.proved_at else ""
-    return _broken(owed, wrong, f"{told}{until}", now, false_success=said)
+    if claimed_at is None:
+        return _broken(owed, wrong, f"{told}{until}", now)
+    final_from = claimed_at + facts.grace
+    said = seen.began_at >= final_from
+    found = _broken(owed, wrong, f"{told}{until}", now, false_success=said)
+    due = found.due_at if said or found.due_at is None else min(found.due_at, max(now, final_from))
+    return replace(found, due_at=due)
 
 
 def _moment(at: Millis) -> str:
     return f"{datetime.fromtimestamp(at // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _since_proved(owed: Owed, seen: Observation, run: Run, facts: Facts) -> bool:
-    """Whether Harbor claimed it anew after our last proof, and long enough before this look."""
+def _claimed_since(owed: Owed, run: Run | None) -> Millis | None:
+    """When Harbor claimed it anew after our last proof; None where it has not."""
+    if run is None or not _succeeded(run):
+        return None
     ended = run.ended_at if run.ended_at is not None else run.changed_at
-    return ended > (owed.proved_at or 0) and seen.began_at >= ended + facts.grace
+    return ended if ended > (owed.proved_at or 0) else None
 
 
 _STAY = {

@@ -6,7 +6,7 @@ that writes the verdict, so no other change can come between.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from syncwatch.model import Verdict
     from syncwatch.store.observations import Past
     from syncwatch.store.policies import Destination, HarborRow
 
@@ -99,10 +100,15 @@ class Looks:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What judging a name came to; `ask_source` where the source's tag has to be read again."""
+    """What judging a name came to.
+
+    `ask_source` where the source's tag has to be read again, `flapping` where an image is held to
+    come and go.
+    """
 
     changes: list[Change]
     ask_source: bool
+    flapping: bool
 
 
 def judge_name(
@@ -132,10 +138,13 @@ def judge_name(
         if seen.problem is not None or one.digest in seen.held
     ]
     judged = [_judge(connection, destination, harbor, one, looks, terms, now) for one in owed]
-    asked = [one.subject_id for one, (_, ask) in zip(owed, judged, strict=True) if ask]
+    asked = [
+        one.subject_id for one, (_, verdict) in zip(owed, judged, strict=True) if verdict.ask_source
+    ]
     if asked:
         subjects.ask_source(connection, asked, now)
-    return Judged([change for change, _ in judged if change is not None], bool(asked))
+    changes = [change for change, _ in judged if change is not None]
+    return Judged(changes, bool(asked), any(verdict.flapping for _, verdict in judged))
 
 
 def _owed_there(
@@ -185,7 +194,7 @@ def _judge(
     looks: Looks,
     terms: Terms,
     now: Millis,
-) -> tuple[Change | None, bool]:
+) -> tuple[Change | None, Verdict]:
     seen = looks.seen
     facts = _facts(connection, harbor, row, looks, terms, now)
     verdict = decide(_owed(row, destination), seen, facts, now)
@@ -202,8 +211,8 @@ def _judge(
             ended=_ended(run) if run else None,
         )
     except IllegalTransitionError:
-        return None, False
-    return change, verdict.ask_source
+        return None, replace(verdict, ask_source=False, flapping=False)
+    return change, verdict
 
 
 def _ended(run: Run) -> expectations.Ended:

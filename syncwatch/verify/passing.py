@@ -20,6 +20,7 @@ import msgspec
 
 from syncwatch.errors import OutboundError
 from syncwatch.model import HOUR, MINUTE, Millis
+from syncwatch.verify.refusal import is_absence, is_bare
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -88,7 +89,7 @@ class Passing:
     async def _of_registry(self, visit: Visit) -> str | None:
         answer = await visit.ask_for_manifest(NOBODY)
         if answer.status == 404:
-            return ""
+            return "" if is_absence(answer) or is_bare(answer) else None
         if answer.status != 500 or not _is_of_upstream(answer):
             return None
         return "it is a cache that fetches what it is asked for (proxy.remoteurl)"

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from syncwatch.model import MINUTE, SECOND, Finding, Level, Millis, Observation, Reason, Severity
+from syncwatch.model import MINUTE, SECOND, Level, Millis, Observation, Reason
 from syncwatch.runtime import log
-from syncwatch.store import findings, policies, proofs
+from syncwatch.store import policies, proofs
 from syncwatch.verify import due as dues
 from syncwatch.verify.auditing import Audit
 from syncwatch.verify.judging import Judged, Terms, judge_name
 from syncwatch.verify.look import Depth
+from syncwatch.verify.telling import Telling
 from syncwatch.verify.walk import Vouched
 
 if TYPE_CHECKING:
@@ -44,14 +45,6 @@ AWAY = frozenset({Reason.UNREACHABLE, Reason.TLS_ERROR})
 PING_EVERY = MINUTE
 LONGEST = 5.0
 """Seconds between turns at most; a wake-up makes one at once."""
-
-_FINDINGS = {
-    Reason.UNREACHABLE: ("destination_unreachable", "Check that it runs, its url, the network."),
-    Reason.SERVER_ERROR: ("destination_unreachable", "Look into the registry's own log."),
-    Reason.TLS_ERROR: ("destination_tls", "Set ca_file to the certificate of its authority."),
-    Reason.UNAUTHORIZED: ("destination_unauthorized", "Check username and password for reading."),
-    Reason.FORBIDDEN: ("destination_unauthorized", "Give that user the right to pull."),
-}
 
 
 class Looks(Protocol):
@@ -129,16 +122,13 @@ class Verifier:
         self._manner = manner
         self._budget = Budget(manner.recheck_per_minute, clock.now())
         self._publish = publish
-        self._up = up
         self._wrong_address = wrong_address
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._failures = 0
         self._away: Observation | None = None
         self._again_at: Millis = 0
         self._asked_at: Millis = 0
-        self._problem: Reason | None = None
-        self._told = False
-        self._through: dict[str, str] | None = None
+        self._telling = Telling(destination=destination, database=database, clock=clock, up=up)
         self._audit = Audit(
             destination_id=destination.id,
             every=manner.full_check_every,
@@ -159,6 +149,7 @@ class Verifier:
         """Start looks for what is due; seconds until something may be due again."""
         now = self._clock.now()
         await self._judge_stale(now)
+        await self._telling.came_and_went(again=False)
         due, upcoming = await self._database.read(lambda c: dues.due(c, self._destination.id, now))
         due = [one for one in due if one.name not in self._looking]
         if not due:
@@ -214,8 +205,10 @@ class Verifier:
             return
         if task is not None and not task.done():
             return
-        if task is not None and (task.exception() is not None or not task.result()):
-            self._auditing, self._audit_at = None, now + MINUTE
+        if task is not None and (error := task.exception()) is not None:
+            log.warning("full_check_failed", loop=self.loop_name, error=type(error).__name__)
+        if task is not None and (error or not task.result()):
+            self._auditing, self._audit_at = None, now + min(every, MINUTE)
             return
         self._auditing = asyncio.create_task(self._audit.next(), name="full check")
         self._auditing.add_done_callback(lambda _: self._signals.wake(self.loop_name))
@@ -263,7 +256,7 @@ class Verifier:
             platforms=self._manner.platforms,
         )
         through = await self._client.look_through(due.repository)
-        await self._tell_through(due.repository.partition("/")[0], through)
+        await self._telling.passed_through(due.repository.partition("/")[0], through)
         seen = through or await self._client.look(
             due.repository, due.reference, due.digests, depth=depth
         )
@@ -296,40 +289,7 @@ class Verifier:
                 self._again_at = now + min(pause, MINUTE)
         else:
             self._failures, self._away = 0, None
-        await self._tell(seen)
-
-    async def _tell(self, seen: Observation) -> None:
-        """Say once that it cannot be asked, and once that it can be again."""
-        problem = seen.problem if seen.problem in _FINDINGS else None
-        self._up(self._destination.id, problem is None)
-        if self._told and problem is self._problem:
-            return
-        self._problem, self._told = problem, True
-        source, harbor = f"destination {self._destination.id}", self._destination.harbor
-        found = [_finding(self._destination, problem, seen.detail)] if problem else []
-        now = self._clock.now()
-        await self._database.write(lambda c: findings.replace(c, harbor, source, found, now))
-
-    async def _tell_through(self, project: str, through: Observation | None) -> None:
-        """Say once which places fetch what they are asked for."""
-        told = through.detail if through else ""
-        if self._through is not None and self._through.get(project, "") == told:
-            return
-        others = {one: why for one, why in (self._through or {}).items() if one != project}
-        self._through = others | ({project: told} if told else {})
-        name, harbor = self._destination.name, self._destination.harbor
-        found = [
-            Finding(
-                "pull_through",
-                Severity.ERROR,
-                f"destination {name}",
-                f"Nothing can be looked at there without creating it: {words}.",
-                "Set url to the registry that Harbor copies to, not to a cache before it.",
-            )
-            for words in sorted(self._through.values())[:1]
-        ]
-        source, now = f"destination {self._destination.id} passes through", self._clock.now()
-        await self._database.write(lambda c: findings.replace(c, harbor, source, found, now))
+        await self._telling.asked(seen)
 
     async def _judge_unseen(self, due: Sequence[Due], seen: Observation) -> None:
         for begin in range(0, len(due), JUDGED_AT_ONCE):
@@ -346,6 +306,8 @@ class Verifier:
 
         judged = await self._database.write(write)
         self._publish([change for one in judged for change in one.changes])
+        if any(one.flapping for one in judged):
+            await self._telling.came_and_went(again=True)
         if any(one.ask_source for one in judged):
             self._signals.wake(f"plan {self._destination.harbor}")
 
@@ -385,14 +347,3 @@ class Budget:
 
 def _seconds_until(upcoming: Millis | None, now: Millis) -> float:
     return LONGEST if upcoming is None else min((upcoming - now) / SECOND, LONGEST)
-
-
-def _finding(destination: Destination, problem: Reason, detail: str) -> Finding:
-    finding, cure = _FINDINGS[problem]
-    return Finding(
-        finding,
-        Severity.ERROR,
-        f"destination {destination.name}",
-        f"{destination.name} cannot be asked ({problem}): {detail}.",
-        cure,
-    )
