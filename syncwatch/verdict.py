@@ -85,8 +85,8 @@ class Owed:
 class Run:
     """One task of Harbor's that was to bring the image, or an execution that made no task.
 
-    `ended_at` and `changed_at` are in our clock; `errors` counts attempts known to have failed;
-    `made_tasks` is False where the execution has none (yet).
+    `began_at`, `ended_at` (whole seconds) and `changed_at` are in our clock; `errors` counts
+    attempts known to have failed; `made_tasks` is False where the execution has none (yet).
     """
 
     execution_id: int
@@ -98,6 +98,7 @@ class Run:
     errors: int
     made_tasks: bool
     by_event: bool = True
+    began_at: Millis = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +403,8 @@ def _claimed_since(owed: Owed, run: Run | None) -> Millis | None:
     if run is None or not _succeeded(run):
         return None
     ended = run.ended_at if run.ended_at is not None else run.changed_at
-    return ended if ended > (owed.proved_at or 0) else None
+    anew = max(run.began_at, ended) > (owed.proved_at or 0)
+    return max(run.began_at, ended) if anew else None
 
 
 _STAY = {

@@ -54,7 +54,7 @@ class Artifacts:
         for child in image.children:
             self.push(repository, "", child, operator)
         for blob in image.blobs:
-            self._world.contents.put_blob(repository, blob)
+            self._world.contents.put_blob(repository, blob, image.algorithm)
         reference = tag or image.digest
         manifest = self._world.contents.put_manifest(
             repository, reference, image.manifest, image.media_type
@@ -282,7 +282,8 @@ class Artifacts:
         return size + sum(int(part.get("size", 0)) for part in parts)
 
     def _extra_attrs(self, repository: str, manifest: Manifest) -> dict[str, Any]:
-        body = self._world.contents.blob(repository, manifest.blobs()[0])
+        named = manifest.blobs()
+        body = self._world.contents.blob(repository, named[0]) if named else None
         config = _json_object(body)
         if "os" not in config:
             return config

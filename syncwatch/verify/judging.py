@@ -367,6 +367,7 @@ def _run_of_task(task: Row[Any], skew: Millis) -> Run:
         errors=max(task.errors, task.failures),
         made_tasks=True,
         by_event=task.trigger == Trigger.EVENT_BASED,
+        began_at=task.began - skew,
     )
 
 
@@ -383,4 +384,5 @@ def _run_of_execution(execution: Row[Any], skew: Millis) -> Run:
         errors=0,
         made_tasks=unread,
         by_event=execution.trigger == Trigger.EVENT_BASED,
+        began_at=execution.start_at - skew,
     )

@@ -84,7 +84,9 @@ def _of_part(answer: Answer, size: int) -> Doubt | None:
         return Doubt(Reason.BLOB_UNREADABLE, "was promised, and no byte of it came")
     if told is None or told.first is None or told.last is None:
         return Doubt(Reason.UNREADABLE_ANSWER, "was answered 206 without saying which part")
-    if told.last != size - 1 or len(answer.body) < told.last - told.first + 1:
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return Doubt(Reason.UNREADABLE_ANSWER, "was answered with a part of something coded")
+    if told.last != size - 1 or len(answer.body) != told.last - told.first + 1:
         return Doubt(Reason.UNREADABLE_ANSWER, "was answered 206 with another part than asked for")
     return None
 

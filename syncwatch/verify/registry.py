@@ -48,6 +48,8 @@ class RegistryClient:
     ) -> None:
         self.quiet_until: Millis = 0
         """Until when the registry asked to be left alone (its last Retry-After); 0 for never."""
+        self.quiet_because = Reason.RATE_LIMITED
+        """What it said as it asked for that."""
         url = url.rstrip("/")
         authentication = Authentication(
             url=url,
@@ -137,12 +139,13 @@ class RegistryClient:
                 await seeing
         except OutboundError as error:
             if error.retry_after is not None:
-                self._be_quiet_for(error.retry_after)
+                self._be_quiet_for(error.retry_after, Reason(error.kind))
             return error
         except TimeoutError:
             words = f"{self._registry.place}: a look was not done within {within:g} s"
             return OutboundError("unreachable", words)
         return None
 
-    def _be_quiet_for(self, seconds: float) -> None:
+    def _be_quiet_for(self, seconds: float, because: Reason = Reason.RATE_LIMITED) -> None:
+        self.quiet_because = because
         self.quiet_until = self._registry.clock() + int(seconds * SECOND)

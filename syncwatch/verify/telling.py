@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from syncwatch.model import HOUR, Finding, Millis, Observation, Reason, Severity
+from syncwatch.model import HOUR, MINUTE, Finding, Millis, Observation, Reason, Severity
 from syncwatch.store import findings
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ _FINDINGS = {
     Reason.UNAUTHORIZED: ("destination_unauthorized", "Check username and password for reading."),
     Reason.FORBIDDEN: ("destination_unauthorized", "Give that user the right to pull."),
 }
+
+OWN_FOR = MINUTE
+"""Trouble with one name is its own for so long after a good look at another."""
 
 
 class Telling:
@@ -43,12 +46,21 @@ class Telling:
         self._up = up
         self._problem: Reason | None = None
         self._told = False
+        self._good_at: Millis | None = None
         self._through: dict[str, str] | None = None
         self._flapping_until: Millis | None = 0
 
-    async def asked(self, seen: Observation) -> None:
-        """Say once that it cannot be asked, and once that it can be again."""
+    async def asked(self, seen: Observation, *, of_one: bool = False) -> None:
+        """Say once that it cannot be asked, and once that it can be again.
+
+        Trouble `of_one` name there is that name's own while others answer well.
+        """
         problem = seen.problem if seen.problem in _FINDINGS else None
+        now = self._clock.now()
+        if seen.problem is None:
+            self._good_at = now
+        elif of_one and self._good_at is not None and now - self._good_at < OWN_FOR:
+            return
         self._up(self._destination.id, problem is None)
         if self._told and problem is self._problem:
             return

@@ -52,6 +52,8 @@ class Looks(Protocol):
 
     quiet_until: Millis
     """Until when it asked to be left alone (Retry-After)."""
+    quiet_because: Reason
+    """What it said as it asked for that."""
 
     async def look(
         self,
@@ -260,7 +262,7 @@ class Verifier:
         seen = through or await self._client.look(
             due.repository, due.reference, due.digests, depth=depth
         )
-        await self._learn(seen)
+        await self._learn(seen, due.reference)
         await self._judge([due], seen, keep=True)
 
     async def _vouched(self, due: Due, digests: Collection[str]) -> Vouched:
@@ -278,8 +280,8 @@ class Verifier:
         kept = await self._database.read(read)
         return Vouched(kept.proven, kept.altered)
 
-    async def _learn(self, seen: Observation) -> None:
-        """What a look tells of the destination as a whole."""
+    async def _learn(self, seen: Observation, name: str = "") -> None:
+        """What a look at a name (or at the root) tells of the destination as a whole."""
         now = self._asked_at = self._clock.now()
         if seen.problem in AWAY:
             self._failures += 1
@@ -289,7 +291,7 @@ class Verifier:
                 self._again_at = now + min(pause, MINUTE)
         else:
             self._failures, self._away = 0, None
-        await self._telling.asked(seen)
+        await self._telling.asked(seen, of_one=bool(name) and self._away is None)
 
     async def _judge_unseen(self, due: Sequence[Due], seen: Observation) -> None:
         for begin in range(0, len(due), JUDGED_AT_ONCE):
@@ -314,7 +316,7 @@ class Verifier:
     def _asked_to_wait(self, now: Millis) -> Observation:
         seconds = (self._client.quiet_until - now) / SECOND
         detail = f"it asked to be left alone for {seconds:.0f} s more"
-        return Observation(now, now, problem=Reason.RATE_LIMITED, detail=detail)
+        return Observation(now, now, problem=self._client.quiet_because, detail=detail)
 
     def _unlooked(self, now: Millis) -> Observation:
         return Observation(now, now, problem=Reason.UNOBSERVED, detail=self._wrong_address)
