@@ -14,10 +14,10 @@ import socket
 import ssl
 import time
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from syncwatch import __version__
@@ -60,8 +60,7 @@ def kind_of(status: int) -> str | None:
     return _KINDS.get(status, "unreadable_answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a peer answered.
 
     `body` is decoded (gzip, deflate) and never longer than the limit asked for; `seconds` runs from
@@ -218,8 +217,7 @@ class Outbound:
 
     def _new_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=self._concurrency,
+            limit=0,  # whoever asks has waited for a turn, which are as many
             # Named, because aiohttp takes aiodns by itself once it is importable, which leaks file
             # descriptors (aiodns #175, #191).
             resolver=aiohttp.ThreadedResolver(),

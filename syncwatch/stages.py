@@ -19,7 +19,7 @@ from syncwatch.plan.opening import for_destination
 from syncwatch.plan.planner import Planner
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
-from syncwatch.store import policies, proofs, retention
+from syncwatch.store import accessories, policies, proofs, retention
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
 from syncwatch.verify.verifier import Manner, Verifier
@@ -233,6 +233,7 @@ class Stages:
             lambda c: retention.forget_executions(c, before),
             lambda c: retention.forget_claims(c, self._clock.now()),
             lambda c: proofs.forget(c, self._clock.now()),
+            lambda c: accessories.forget(c, before),
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY

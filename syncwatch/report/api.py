@@ -173,6 +173,7 @@ def _one(connection: Connection, wanted: str) -> dict[str, Any] | None:
     told["timeline"] = words.timeline(row, reading.timeline(connection, row.id))
     seen = observations.latest(connection, row.destination_id, row.repository, row.reference)
     told["observations"] = [words.observation(one) for one in seen]
+    told["accessories"] = words.accessories(seen)
     return told
 
 

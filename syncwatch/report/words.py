@@ -73,11 +73,13 @@ def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> list[dict[str, Any]]
 
 
 def observation(seen: Observation) -> dict[str, Any]:
-    """One look, request by request; `reason` is why nothing was learnt, if so."""
+    """One look, request by request; `reason` and `detail` say what was wrong, if anything was."""
+    flaw = seen.flaws.get(seen.served or "")
     return {
         "at": rfc3339(seen.at),
         "level": seen.level,
-        "reason": seen.problem,
+        "reason": seen.problem or (flaw.reason if flaw else None),
+        "detail": flaw.detail if flaw and not seen.problem else seen.detail,
         "requests": [
             {
                 "method": one.method,
@@ -89,6 +91,21 @@ def observation(seen: Observation) -> dict[str, Any]:
             for one in seen.requests
         ],
     }
+
+
+def accessories(looks: Sequence[Observation]) -> list[dict[str, Any]]:
+    """What the newest look that looked for them found of the source's signatures and referrers."""
+    newest = next((seen.accessories for seen in looks if seen.accessories), ())
+    return [
+        {
+            "digest": one.digest,
+            "type": one.type,
+            "reference": one.reference or None,
+            "at_destination": one.at_destination,
+            "found_by": list(one.found_by),
+        }
+        for one in newest
+    ]
 
 
 def store_trouble(trouble: str, now: Millis) -> list[dict[str, Any]]:

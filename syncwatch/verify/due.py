@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, tuple_
 
-from syncwatch.model import Level, Millis, Operation, State
+from syncwatch.model import Accessory, Level, Millis, Operation, State
+from syncwatch.store import accessories
 from syncwatch.store.schema import expectations as rows
 from syncwatch.store.schema import subjects as subject_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -32,7 +33,8 @@ class Due:
     """A name at the destination, with what is expected of it.
 
     `digests` are all that are expected there, `level` the deepest that is wanted; `proved` says
-    that something there was proven before, `at_rest` that nothing called for a look.
+    that something there was proven before, `at_rest` that nothing called for a look. `accessories`
+    are what the source has beside each digest.
     """
 
     repository: str
@@ -41,6 +43,7 @@ class Due:
     level: Level = Level.MATCHED
     proved: bool = False
     at_rest: bool = False
+    accessories: Mapping[str, tuple[Accessory, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> Name:
@@ -138,6 +141,7 @@ def _with_wanted(
             subject_rows.c.repository,
             subject_rows.c.reference,
             rows.c.digest,
+            rows.c.harbor,
             rows.c.required_level,
             rows.c.proved_at,
         )
@@ -150,6 +154,13 @@ def _with_wanted(
     )
     for row in connection.execute(query) if names else ():
         wanted[row.repository, row.reference].append(row)
+    harbors = {row.harbor for found in wanted.values() for row in found}
+    digests = {row.digest for found in wanted.values() for row in found}
+    beside = {
+        subject: listed
+        for harbor in harbors
+        for subject, listed in accessories.of(connection, harbor, digests).items()
+    }
     return [
         Due(
             *name,
@@ -161,6 +172,7 @@ def _with_wanted(
             ),
             proved=any(row.proved_at is not None for row in found),
             at_rest=at_rest,
+            accessories={row.digest: beside[row.digest] for row in found if row.digest in beside},
         )
         for name, found in wanted.items()
     ]

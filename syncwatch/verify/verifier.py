@@ -256,6 +256,7 @@ class Verifier:
             known=partial(self._vouched, due),
             conditional=self._manner.conditional and due.at_rest,
             platforms=self._manner.platforms,
+            accessories=due.accessories,
         )
         through = await self._client.look_through(due.repository)
         await self._telling.passed_through(due.repository.partition("/")[0], through)
