@@ -24,12 +24,13 @@ HTML = b"<!doctype html><title>proxy</title>"
 
 @dataclass(frozen=True)
 class Says:
-    """One answer. `close` closes the connection instead."""
+    """One answer. `close` closes the connection instead; `raw` is sent as it is, then closed."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     close: bool = False
+    raw: bytes = b""
 
 
 def manifest(digest: str | None = IMAGE.digest, body: bytes = IMAGE.manifest) -> Says:
@@ -73,8 +74,9 @@ class TableRegistry:
         says = self.rows.get(key) or self.rows.get(("*", key[1]), ABSENT)
         if isinstance(says, list):
             says = says.pop(0) if len(says) > 1 else says[0]
-        if says.close:
+        if says.close or says.raw:
             assert request.transport is not None
+            request.transport.write(says.raw)
             request.transport.close()
         return web.Response(status=says.status, body=says.body, headers=says.headers)
 
