@@ -131,6 +131,8 @@ subjects = Table(
     Column("source_due_at", BigInteger),
     # when the source's reference is said to have been deleted (Harbor's clock)
     Column("deleted_at", BigInteger),
+    # somebody asked for a look by hand: no older proof of a blob counts any more
+    Column("proofs_since", BigInteger),
     UniqueConstraint(
         "harbor", "policy_id", "source_repository", "reference", "destination_id", "repository"
     ),

@@ -33,8 +33,9 @@ class Due:
     """A name at the destination, with what is expected of it.
 
     `digests` are all that are expected there, `level` the deepest that is wanted; `proved` says
-    that something there was proven before, `at_rest` that nothing called for a look. `accessories`
-    are what the source has beside each digest.
+    that something there was proven before, `at_rest` that nothing called for a look. Proofs of
+    blobs older than `proofs_since` do not count; `accessories` are what the source has beside each
+    digest.
     """
 
     repository: str
@@ -43,6 +44,7 @@ class Due:
     level: Level = Level.MATCHED
     proved: bool = False
     at_rest: bool = False
+    proofs_since: Millis = 0
     accessories: Mapping[str, tuple[Accessory, ...]] = field(default_factory=dict)
 
     @property
@@ -144,6 +146,7 @@ def _with_wanted(
             rows.c.harbor,
             rows.c.required_level,
             rows.c.proved_at,
+            subject_rows.c.proofs_since,
         )
         .join(rows, rows.c.id == subject_rows.c.newest_id)
         .where(
@@ -172,6 +175,7 @@ def _with_wanted(
             ),
             proved=any(row.proved_at is not None for row in found),
             at_rest=at_rest,
+            proofs_since=max((row.proofs_since or 0 for row in found), default=0),
             accessories={row.digest: beside[row.digest] for row in found if row.digest in beside},
         )
         for name, found in wanted.items()

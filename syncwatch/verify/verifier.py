@@ -271,7 +271,7 @@ class Verifier:
         day_ago = self._clock.now() - proofs.KEPT
 
         def read(connection: Connection) -> proofs.Kept:
-            since, one = day_ago, self._destination
+            since, one = max(day_ago, due.proofs_since), self._destination
             if due.proved:
                 skew = policies.used_skew(policies.harbor_row(connection, one.harbor).skew)
                 touched = proofs.good_since(connection, one.harbor, due.repository, skew)

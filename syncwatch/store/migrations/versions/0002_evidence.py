@@ -9,6 +9,7 @@ down_revision = "0001"
 
 def _columns() -> None:
     op.add_column("subjects", sa.Column("deleted_at", sa.BigInteger(), nullable=True))
+    op.add_column("subjects", sa.Column("proofs_since", sa.BigInteger(), nullable=True))
     op.add_column("expectations", sa.Column("checked_at", sa.BigInteger(), nullable=True))
     op.add_column("expectations", sa.Column("hashed_at", sa.BigInteger(), nullable=True))
     op.create_index(
