@@ -91,7 +91,7 @@ class DestinationSettings(Remote):
         description="How often every byte of a verified image is read and hashed. Default: never.",
     )
     full_check_bytes_per_second: int = Field(
-        10_000_000, ge=1_000, description="How fast that may read."
+        10_000_000, ge=1_000, le=10_000_000_000, description="How fast that may read."
     )
     concurrency: int = Field(8, ge=1, le=256, description="How many requests it gets at a time.")
     cluster: Name | None = Field(
