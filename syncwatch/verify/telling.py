@@ -44,6 +44,7 @@ class Telling:
         self._database = database
         self._clock = clock
         self._up = up
+        self._subject = f"destination {destination.name}"
         self._problem: Reason | None = None
         self._told = False
         self._good_at: Millis | None = None
@@ -69,7 +70,7 @@ class Telling:
         if problem:
             finding, cure = _FINDINGS[problem]
             words = f"{self._destination.name} cannot be asked ({problem}): {seen.detail}."
-            found = [self._finding(finding, words, cure)]
+            found = [Finding(finding, Severity.ERROR, self._subject, words, cure)]
         await self._replace("", found)
 
     async def passed_through(self, project: str, through: Observation | None) -> None:
@@ -80,8 +81,10 @@ class Telling:
         others = {one: why for one, why in (self._through or {}).items() if one != project}
         self._through = others | ({project: told} if told else {})
         found = [
-            self._finding(
+            Finding(
                 "pull_through",
+                Severity.ERROR,
+                self._subject,
                 f"Nothing can be looked at there without creating it: {words}.",
                 "Set url to the registry that Harbor copies to, not to a cache before it.",
             )
@@ -99,17 +102,13 @@ class Telling:
                 return
             words = f"Images at {self._destination.name} are there in one look and not in the next."
             cure = "Look for replicas behind that address which do not share their storage."
-            found = [self._finding("destination_inconsistent", words, cure, Severity.WARNING)]
-            await self._replace(" flaps", found)
+            found = Finding(
+                "destination_inconsistent", Severity.WARNING, self._subject, words, cure
+            )
+            await self._replace(" flaps", [found])
         elif self._flapping_until is not None and now >= self._flapping_until:
             self._flapping_until = None
             await self._replace(" flaps", [])
-
-    def _finding(
-        self, finding: str, message: str, cure: str, severity: Severity = Severity.ERROR
-    ) -> Finding:
-        subject = f"destination {self._destination.name}"
-        return Finding(finding, severity, subject, message, cure)
 
     async def _replace(self, about: str, found: Sequence[Finding]) -> None:
         source, harbor = f"destination {self._destination.id}{about}", self._destination.harbor
