@@ -47,10 +47,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Row:
-    """One fault. `wrong` says why the code's verdict is not yet the one that stands here.
-
-    `strays` says why it goes through `passes`, other verdicts, again and again.
-    """
+    """One fault, and the verdict in the end; on its way there it is only ever `pending`."""
 
     words: str
     state: str
@@ -63,11 +60,8 @@ class Row:
     reference: str = "1.0"
     length: int = 0
     """Characters that the repository's name is filled up to."""
-    wrong: str = ""
     succeeds: bool = True
     """Whether Harbor says Succeed."""
-    strays: str = ""
-    passes: tuple[str, ...] = ()
 
 
 def fault(what: Fault, part: Part | None = None, times: int | None = None) -> Spoil:

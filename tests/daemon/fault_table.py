@@ -229,13 +229,11 @@ BLOBS = (
         "a part of a layer that never ends",
         "unreadable_answer",
         fault(Fault.ENDLESS, layer),
-        wrong="a part longer than what it says it is passes for a proof",
     ),
     unknown(
         "a part of a layer packed 80 MB small",
         "unreadable_answer",
         fault(Fault.GZIP_BOMB, layer),
-        wrong="as above: what is unpacked is longer",
     ),
     unknown(
         "five thousand headers on a blob", "unreadable_answer", fault(Fault.HEADER_FLOOD, layer)
@@ -357,8 +355,6 @@ NETWORK = (
         fault(Fault.UNAVAILABLE),
         None,
         ground=alone("unavailable"),
-        strays="rate_limited in between, while it is left alone",
-        passes=("unknown/rate_limited",),
     ),
     verified(
         "good answers that say they were the last",
