@@ -20,6 +20,7 @@ from syncwatch.model import ATTEMPTS, MINUTE, SECOND, Finding, Millis, Severity,
 from syncwatch.runtime import log
 from syncwatch.store import executions, expectations, findings, policies
 from syncwatch.store.executions import SeenExecution, SeenTask
+from syncwatch.store.touching import wake_touched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -194,6 +195,8 @@ class Follower:
         for task in kept:
             if task.task_id in news or ended:
                 woken |= _wake(connection, name, task, now)
+                if task.status in executions.FINAL:
+                    woken |= wake_touched(connection, name, task, seen.start_at, now)
         if ended:
             self._explain(connection, seen, now)
         if ended and not kept:
@@ -277,10 +280,7 @@ def _feed_since(row: HarborRow, feed: Feed) -> Millis:
 
 
 def _wake(connection: Connection, harbor: str, task: Row[Any], now: Millis) -> set[int]:
-    """Whoever waits for a task: its references where a webhook told them, else all that is open.
-
-    What is verified and not touched needs no new look, however many tags its repository has.
-    """
+    """Whoever waits for a task: its references where a webhook told them, else all that is open."""
     references = executions.references(task)
     woken = expectations.wake(
         connection,

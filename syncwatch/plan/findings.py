@@ -13,8 +13,17 @@ if TYPE_CHECKING:
 
     from syncwatch.store.policies import Destination, Policy
 
-CANNOT_DELETE_A_TAG = frozenset({"docker-registry"})
-"""Adapters whose DeleteTag is not supported (reg/adapter/native; recording 03)."""
+CANNOT_DELETE_A_TAG = frozenset(
+    {"docker-registry", "docker-hub", "huawei-SWR", "ali-acr", "jfrog-artifactory", "quay"}
+    | {"gitlab", "dtr", "tencent-tcr", "github-ghcr"}
+)
+"""Adapters that inherit DeleteTag of the native one, which is an error (reg/adapter/native).
+
+Those that have their own are harbor, aws-ecr, azure-acr, google-gcr and volcengine-cr.
+"""
+
+CANNOT_DELETE = frozenset({"github-ghcr"})
+"""Adapters whose DeleteManifest does nothing and says that it did (reg/adapter/githubcr)."""
 
 
 def of_policies(
@@ -65,13 +74,16 @@ def _of_policy(policy: Policy, adapter: str) -> Iterator[Finding]:
             f"Policy {name} does not override: a tag that moves keeps its old digest there.",
             "Switch override on, or use tags that never move.",
         )
-    if rules.deletion and adapter in CANNOT_DELETE_A_TAG:
+    if rules.deletion and event_based and adapter in CANNOT_DELETE_A_TAG:
+        what = "anything" if adapter in CANNOT_DELETE else "a single tag"
         yield _say(
             policy,
             "deletion_unsupported",
             Severity.WARNING,
-            f"Policy {name} replicates deletion, and {adapter} cannot delete a single tag.",
-            "Delete whole artifacts, or expect deleted tags to stay at the destination.",
+            f"Policy {name} replicates deletion, and {adapter} cannot delete {what}.",
+            "Delete whole artifacts, or expect deleted tags to stay at the destination."
+            if adapter not in CANNOT_DELETE
+            else "Expect what is deleted at the source to stay at the destination.",
         )
 
 

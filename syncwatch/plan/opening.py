@@ -69,7 +69,7 @@ class Opening:
         """Open what these events promise."""
         skew = policies.used_skew(policies.harbor_row(connection, self._harbor).skew)
         revisions = by_policy(policies.known_revisions(connection, self._harbor))
-        names = _Names(connection, self._harbor)
+        names = Names(connection, self._harbor)
         opened = Opened([], set())
         for one in told:
             for policy_id, known in revisions.items():
@@ -90,14 +90,14 @@ class Opening:
         connection: Connection,
         told: Told,
         promised: Promise,
-        names: _Names,
+        names: Names,
         skew: Millis,
         now: Millis,
         opened: Opened,
     ) -> None:
         destination = names.present[promised.destination_id]
         settings = for_destination(self._settings, destination)
-        if self._ignored(told.event, destination):
+        if is_ignored(self._settings, told.event, destination):
             return
         begins = told.run_at if told.run_at is not None else promised.expected_at
         expected_at = begins - skew
@@ -128,21 +128,8 @@ class Opening:
         opened.destination_ids.add(promised.destination_id)
         self._find_collision(connection, told.event, promised, names, now)
 
-    def _ignored(self, event: Event, destination: Destination) -> bool:
-        for rule in self._settings.ignore:
-            try:
-                if (
-                    (not rule.repository or matches(rule.repository, event.repository))
-                    and (not rule.reference or matches(rule.reference, event.reference))
-                    and (not rule.destination or rule.destination == destination.name)
-                ):
-                    return True
-            except PatternError:
-                continue
-        return False
-
     def _find(
-        self, connection: Connection, answer: NoPromise, event: Event, names: _Names, now: Millis
+        self, connection: Connection, answer: NoPromise, event: Event, names: Names, now: Millis
     ) -> None:
         """A policy that would bring it, were its flattening not too deep for this repository."""
         if answer.broken != "flattening_too_deep":
@@ -152,7 +139,7 @@ class Opening:
         findings.add(connection, self._harbor, f"policy {answer.policy_id}", found, now)
 
     def _find_collision(
-        self, connection: Connection, event: Event, promised: Promise, names: _Names, now: Millis
+        self, connection: Connection, event: Event, promised: Promise, names: Names, now: Millis
     ) -> None:
         others = subjects.rivals(
             connection,
@@ -184,6 +171,21 @@ def _moment(told: Told) -> Millis:
     return told.event.pushed_at + (0 if told.current and told.read_at else WHOLE_SECOND)
 
 
+def is_ignored(settings: Settings, event: Event, destination: Destination) -> bool:
+    """Whether the configuration says that nothing of this is of interest there."""
+    for rule in settings.ignore:
+        try:
+            if (
+                (not rule.repository or matches(rule.repository, event.repository))
+                and (not rule.reference or matches(rule.reference, event.reference))
+                and (not rule.destination or rule.destination == destination.name)
+            ):
+                return True
+        except PatternError:
+            continue
+    return False
+
+
 def for_destination(settings: Settings, destination: Destination) -> DestinationSettings:
     """The settings of a destination: by its present name, else by the one it had before.
 
@@ -197,7 +199,7 @@ def for_destination(settings: Settings, destination: Destination) -> Destination
     return settings.destination(destination.harbor, name)
 
 
-class _Names:
+class Names:
     """Policies and destinations of a harbor, read once a transaction."""
 
     def __init__(self, connection: Connection, harbor: str) -> None:
@@ -211,4 +213,5 @@ class _Names:
         }
 
     def destination(self, destination_id: int) -> Destination | None:
+        """The destination of that id, unless it is gone."""
         return self.present.get(destination_id)

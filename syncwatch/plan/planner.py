@@ -8,18 +8,18 @@ event's own word stand in.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
-from syncwatch.model import SECOND, Millis, Origin, Reason
+from syncwatch.model import SECOND, Millis, Origin
+from syncwatch.plan.deletions import Deletions, Gone, find_artifact, told_of
 from syncwatch.plan.opening import Opening, Told
 from syncwatch.plan.promises import Event
 from syncwatch.plan.runs import Runs
 from syncwatch.plan.sources import Absent, Named, Sources, Unasked
 from syncwatch.store import deliveries, executions, expectations, policies, subjects
-from syncwatch.store.schema import expectations as rows
-from syncwatch.store.schema import subjects as subject_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +71,7 @@ class Planner:
         self._policy_changed = policy_changed
         self._sources = Sources(client, clock)
         self._opening = Opening(harbor.name, settings)
+        self._deletions = Deletions(harbor.name, settings)
         self._runs = Runs(harbor, database, self._sources, clock)
         self._tried_look_at: Millis = 0
         self._heard_at: Millis = 0
@@ -97,13 +98,14 @@ class Planner:
     async def _look(
         self, now: Millis, waiting: Sequence[StoredDelivery]
     ) -> tuple[HarborRow, Millis]:
-        """Policies as young as the youngest push, and how long to wait until they may be so.
+        """Policies as young as the youngest event, and how long to wait until they may be so.
 
         Bursts of pushes share a look: Harbor is asked once in `LOOK_PAUSE`.
         """
         row = await self._row()
         every = round(self._harbor.policies_every.total_seconds() * 1000)
-        newest = max((one.received_at for one in waiting if one.event == wire.PUSH), default=0)
+        events = (wire.PUSH, wire.DELETE)
+        newest = max((one.received_at for one in waiting if one.event in events), default=0)
         seen_at = row.last_look_at or 0
         due = now - seen_at >= every or newest >= seen_at or not row.up
         if not due:
@@ -190,17 +192,57 @@ class Planner:
     async def _take_deletions(
         self, deletions: Sequence[tuple[StoredDelivery, wire.Deletion]], now: Millis
     ) -> None:
-        """DELETE_ARTIFACT names the first of its tags only: ask for all that named its digest."""
+        """DELETE_ARTIFACT names the first of its tags only: ask for all that named its digest.
+
+        What no subject is of, being older than them all, may be promised to go nevertheless.
+        """
         if not deletions:
             return
+        name = self._harbor.name
+
+        def ask(connection: Connection) -> list[tuple[StoredDelivery, wire.Artifact, Millis]]:
+            return [
+                (delivery, one, told.occurred_at)
+                for delivery, told in deletions
+                for one in told.artifacts
+                if not subjects.artifact_deleted(
+                    connection,
+                    name,
+                    one.repository,
+                    one.digest,
+                    one.reference,
+                    told.occurred_at,
+                    now,
+                )
+            ]
+
+        unknown = await self._database.write(ask)
+        answers = await self._sources.read_all(
+            (one.repository, one.reference) for _, one, _ in unknown
+        )
+        gone, later = [], set()
+        for delivery, one, at in unknown:
+            answer = answers[one.repository, one.reference]
+            if isinstance(answer, Unasked):
+                later.add(delivery.id)
+            elif isinstance(answer, Absent):
+                gone.append(
+                    Gone(
+                        one.repository,
+                        one.reference,
+                        one.digest,
+                        at,
+                        answer.read_at,
+                        notified_at=delivery.received_at,
+                    )
+                )
+        if not await self._end(gone, now):
+            later |= {delivery.id for delivery, _ in deletions}
+        done = [delivery.id for delivery, _ in deletions if delivery.id not in later]
 
         def keep(connection: Connection) -> None:
-            for _, deletion in deletions:
-                for one in deletion.artifacts:
-                    subjects.ask_source_of(
-                        connection, self._harbor.name, one.repository, [one.digest], now
-                    )
-            deliveries.done(connection, [delivery.id for delivery, _ in deletions])
+            deliveries.done(connection, done)
+            deliveries.later(connection, sorted(later), now + 5 * SECOND)
 
         await self._database.write(keep)
 
@@ -287,46 +329,52 @@ class Planner:
             if isinstance(answer, Named):
                 told[name] = Told(_event(name, answer), current=True, read_at=answer.read_at)
         await self._write(list(told.values()), answers, [], now)
-        absent = [name for name, answer in answers.items() if isinstance(answer, Absent)]
-        if absent:
-            await self._end(absent, now)
-        unasked = [
-            one.id
-            for one in due
-            if isinstance(answers[one.source_repository, one.reference], Unasked)
-        ]
-        if unasked:
-            later = now + 5 * SECOND
-            await self._database.write(lambda c: subjects.ask_source(c, unasked, later))
+        absent = {
+            name: answer.read_at for name, answer in answers.items() if isinstance(answer, Absent)
+        }
+        unasked = {name for name, answer in answers.items() if isinstance(answer, Unasked)}
+        unasked |= await self._take_absent(absent, due, now)
+        later = [one.id for one in due if one.name in unasked]
+        if later:
+            at = now + 5 * SECOND
+            await self._database.write(lambda c: subjects.ask_source(c, later, at))
         return len(due) >= BATCH
 
-    async def _end(self, absent: Sequence[tuple[str, str]], now: Millis) -> None:
-        """Source tags that Harbor says are not there, with credentials proven in this pass."""
+    async def _take_absent(
+        self,
+        absent: Mapping[tuple[str, str], Millis],
+        due: Sequence[subjects.DueSubject],
+        now: Millis,
+    ) -> set[tuple[str, str]]:
+        """Source references that are not there; those for which Harbor has to be asked again."""
+        told = [
+            told_of([one for one in due if one.name == name], read_at)
+            for name, read_at in absent.items()
+        ]
+        wanted = bool(told) and await self._database.read(self._deletions.wanted)
+        if wanted:
+            asked = await asyncio.gather(*(find_artifact(one, self._sources) for one in told))
+            told = [one for one in asked if one is not None]
+        if not await self._end(told, now):
+            return set(absent)
+        return set(absent) - {(one.repository, one.reference) for one in told}
+
+    async def _end(self, gone: Sequence[Gone], now: Millis) -> bool:
+        """What Harbor says is not there has ended, with credentials proven in this pass.
+
+        False where they could not be proven.
+        """
+        if not gone:
+            return True
         try:
             await self._client.system_info()
         except OutboundError as error:
             await self._looking.note_down(error)
-            return
-
-        def keep(connection: Connection) -> list[Change]:
-            changes: list[Change] = []
-            for repository, reference in absent:
-                here = (
-                    (subject_rows.c.harbor == self._harbor.name)
-                    & (subject_rows.c.source_repository == repository)
-                    & (subject_rows.c.reference == reference)
-                )
-                changes += expectations.close_where(
-                    connection,
-                    here & (rows.c.operation == "copy"),
-                    Reason.DELETED_AT_SOURCE,
-                    "The source no longer has the reference.",
-                    now,
-                )
-                subjects.source_gone(connection, self._harbor.name, repository, reference)
-            return changes
-
-        self._publish(await self._database.write(keep))
+            return False
+        opened = await self._database.write(lambda c: self._deletions.write(c, gone, now))
+        self._publish(opened.changes)
+        self._wake(opened.destination_ids)
+        return True
 
     async def _write(
         self,

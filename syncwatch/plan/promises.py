@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Event:
     """Something to be copied: `reference` of `repository` was set to `digest`.
 
-    `pushed_at` is Harbor's clock. `labels` are empty for a push: Harbor's push events carry none.
+    Or to be deleted, where `origin` says so: it named that digest before. `pushed_at` is Harbor's
+    clock. `labels` are empty for a push: Harbor's push events carry none.
     """
 
     repository: str
@@ -78,15 +79,15 @@ def in_force(revisions: Sequence[Revision], at: Millis) -> Revision | None:
     return found
 
 
-def promise(revision: Revision, event: Event) -> Promise | NoPromise:
-    """What one revision promises of an event."""
+def promise(revision: Revision, event: Event, *, selected: bool = False) -> Promise | NoPromise:
+    """What one revision promises of an event; `selected` where Harbor's run of it is known."""
     rules, policy_id = revision.rules, revision.policy_id
     refusal = _refusal(rules, event)
     if refusal or revision.destination_id is None:
         return NoPromise(policy_id, refusal or "its destination is not known")
     artifact = Artifact(event.digest, event.tags, event.labels)
     try:
-        if not select(filters_of(rules), event.repository, [artifact]):
+        if not selected and not select(filters_of(rules), event.repository, [artifact]):
             return NoPromise(policy_id, "its filters do not select it")
         repository = destination_repository(
             event.repository, rules.namespace, rules.replace_count, rules.path_type
@@ -112,9 +113,18 @@ def _refusal(rules: Rules, event: Event) -> str:
         return ""
     if not rules.enabled:
         return "it was disabled"
+    if event.origin is Origin.DELETION:
+        return _deletes_nothing(rules)
     if rules.trigger == Trigger.MANUAL:
         return "it copies only when it is run by hand"
     return ""
+
+
+def _deletes_nothing(rules: Rules) -> str:
+    """Harbor deletes for events alone, and only where asked to (getRelatedPolicies)."""
+    if rules.trigger != Trigger.EVENT_BASED:
+        return "it follows deletions only when it is event based"
+    return "" if rules.deletion else "it does not replicate deletions"
 
 
 def filters_of(rules: Rules) -> list[Filter]:

@@ -67,8 +67,8 @@ class Runs:
         """Something was deleted at the source: a single tag's deletion has no webhook."""
         now = self._clock.now()
         await self._database.write(
-            lambda c: subjects.ask_source_named(
-                c, self._harbor.name, task.source_repository, task.refs, now
+            lambda c: subjects.ask_deleted(
+                c, self._harbor.name, task.source_repository, task.refs, task.start_at or now, now
             )
         )
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, func, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, select, update
 
-from syncwatch.model import ATTEMPTS, SECOND, Millis, Status
+from syncwatch.model import ATTEMPTS, SECOND, Millis, Operation, Status
 from syncwatch.store.dialect import insert
 from syncwatch.store.schema import executions, tasks
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 FINAL = (Status.SUCCEED, Status.FAILED, Status.STOPPED)
+
+
+TAG_DELETION = "tag deletion"
+OPERATIONS = {
+    Operation.COPY: ("copy", ""),
+    Operation.DELETION: ("deletion", TAG_DELETION, ""),
+}
+"""Harbor's words for what a task does; one that is known by a webhook alone has none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +294,12 @@ def runs_for(
     policy_id: int,
     source_repository: str,
     since: Millis,
+    operation: Operation = Operation.COPY,
 ) -> list[Row[Any]]:
-    """Copying tasks of a policy and repository in executions since a moment (Harbor's clock)."""
+    """Tasks of a policy and repository in executions since a moment (Harbor's clock).
+
+    They copy, or they delete, as `operation` says.
+    """
     query = (
         select(
             tasks,
@@ -300,13 +312,30 @@ def runs_for(
             tasks.c.harbor == harbor,
             tasks.c.policy_id == policy_id,
             tasks.c.source_repository == source_repository,
-            or_(tasks.c.operation == "copy", tasks.c.operation == ""),
+            tasks.c.operation.in_(OPERATIONS[operation]),
             executions.c.start_at >= since,
         )
         .order_by(tasks.c.execution_id.desc())
         .limit(50)
     )
     return list(connection.execute(query))
+
+
+def deletes(
+    connection: Connection,
+    harbor: str,
+    policy_id: int,
+    source_repository: str,
+    reference: str,
+    since: Millis,
+) -> str:
+    """How a policy deletes a reference in an execution since a moment (Harbor's clock).
+
+    Harbor's word for the operation; nothing where no task that names the reference is known.
+    """
+    found = runs_for(connection, harbor, policy_id, source_repository, since, Operation.DELETION)
+    words = (row.operation for row in found if reference in (references(row) or ()))
+    return next((word for word in words if word), "")
 
 
 def without_tasks(

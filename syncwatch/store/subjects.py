@@ -5,28 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, case, or_, select, update
 
-from syncwatch.model import Millis, State
+from syncwatch.model import Millis, Operation, State
 from syncwatch.store.schema import claims, expectations, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 from syncwatch.store.dialect import insert
 
 
 @dataclass(frozen=True, slots=True)
 class DueSubject:
-    """A subject whose source tag is to be asked for, with what its newest generation wants."""
+    """A subject whose source tag is to be asked for, with what its newest generation wants.
+
+    `pushed_at` of that, and `deleted_at`, when the reference is said to have gone, are Harbor's
+    clock.
+    """
 
     id: int
     source_repository: str
     reference: str
     newest_id: int | None
     digest: str | None
+    operation: str | None
+    pushed_at: Millis | None
+    deleted_at: Millis | None
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """(source repository, reference)."""
+        return (self.source_repository, self.reference)
 
 
 def source_due(connection: Connection, harbor: str, now: Millis, limit: int) -> list[DueSubject]:
@@ -39,6 +51,9 @@ def source_due(connection: Connection, harbor: str, now: Millis, limit: int) -> 
             table.reference,
             table.newest_id,
             expectations.c.digest,
+            expectations.c.operation,
+            expectations.c.pushed_at,
+            table.deleted_at,
         )
         .join(expectations, expectations.c.id == table.newest_id, isouter=True)
         .where(table.harbor == harbor, table.source_due_at <= now)
@@ -53,37 +68,63 @@ def ask_source(connection: Connection, ids: Collection[int], at: Millis) -> None
     connection.execute(update(subjects).where(subjects.c.id.in_(ids)).values(source_due_at=at))
 
 
-def ask_source_of(
-    connection: Connection, harbor: str, repository: str, digests: Collection[str], at: Millis
-) -> None:
-    """Have those source tags asked for that name one of these digests, by what we know."""
-    wanted = (
-        select(subjects.c.id)
-        .join(expectations, expectations.c.id == subjects.c.newest_id)
-        .where(
-            subjects.c.harbor == harbor,
-            subjects.c.source_repository == repository,
-            expectations.c.digest.in_(digests),
-            expectations.c.state != State.CLOSED,
-        )
-    )
-    connection.execute(update(subjects).where(subjects.c.id.in_(wanted)).values(source_due_at=at))
+def artifact_deleted(
+    connection: Connection,
+    harbor: str,
+    repository: str,
+    digest: str,
+    reference: str,
+    deleted_at: Millis,
+    now: Millis,
+) -> bool:
+    """An artifact is said to have gone: ask for all source tags that named it, by what we know.
+
+    `reference` is the one that is told of. `deleted_at` is Harbor's clock. False where no subject
+    is of that reference.
+    """
+    named = subjects.c.reference == reference
+    wanting = _newest(expectations.c.digest == digest, *_OPEN_COPY)
+    here = _of_source(harbor, repository)
+    _ask_deleted(connection, and_(here, or_(named, wanting)), deleted_at, now)
+    return connection.execute(select(subjects.c.id).where(here, named)).first() is not None
 
 
-def ask_source_named(
+def ask_deleted(
     connection: Connection,
     harbor: str,
     repository: str,
     references: Collection[str] | None,
-    at: Millis,
+    deleted_at: Millis,
+    now: Millis,
 ) -> None:
-    """Have these source tags asked for, or all that are open or verified where none is named."""
-    query = update(subjects).where(
-        subjects.c.harbor == harbor, subjects.c.source_repository == repository
+    """These references are said to have gone, or any of the repository where none is named."""
+    told = subjects.c.reference.in_(references) if references is not None else _newest(*_OPEN_COPY)
+    _ask_deleted(connection, and_(_of_source(harbor, repository), told), deleted_at, now)
+
+
+_OPEN_COPY = (expectations.c.operation == Operation.COPY, expectations.c.state != State.CLOSED)
+
+
+def _of_source(harbor: str, repository: str) -> ColumnElement[bool]:
+    return and_(subjects.c.harbor == harbor, subjects.c.source_repository == repository)
+
+
+def _newest(*where: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the newest generation of a subject is such."""
+    return (
+        select(expectations.c.id)
+        .where(expectations.c.id == subjects.c.newest_id, *where)
+        .correlate(subjects)
+        .exists()
     )
-    if references is not None:
-        query = query.where(subjects.c.reference.in_(references))
-    connection.execute(query.values(source_due_at=at))
+
+
+def _ask_deleted(
+    connection: Connection, where: ColumnElement[bool], deleted_at: Millis, now: Millis
+) -> None:
+    before = subjects.c.deleted_at
+    latest = case((before > deleted_at, before), else_=deleted_at)
+    connection.execute(update(subjects).where(where).values(source_due_at=now, deleted_at=latest))
 
 
 def source_read(
@@ -97,14 +138,14 @@ def source_read(
             subjects.c.source_repository == repository,
             subjects.c.reference == reference,
         )
-        .values(source_digest=digest, source_read_at=at, source_due_at=None)
+        .values(source_digest=digest, source_read_at=at, source_due_at=None, deleted_at=None)
     )
 
 
 def pushed_between(
     connection: Connection, harbor: str, policy_id: int, repository: str, begin: Millis, end: Millis
 ) -> list[tuple[str, str]]:
-    """(reference, digest) of generations of a policy pushed within a time of Harbor's clock."""
+    """(reference, digest) of copies of a policy pushed within a time of Harbor's clock."""
     query = (
         select(subjects.c.reference, expectations.c.digest)
         .join(expectations, expectations.c.subject_id == subjects.c.id)
@@ -112,6 +153,7 @@ def pushed_between(
             subjects.c.harbor == harbor,
             subjects.c.policy_id == policy_id,
             subjects.c.source_repository == repository,
+            expectations.c.operation == Operation.COPY,
             expectations.c.pushed_at >= begin,
             expectations.c.pushed_at <= end,
         )
@@ -131,7 +173,7 @@ def rivals(
             subjects.c.repository == repository,
             subjects.c.reference == reference,
             subjects.c.source_repository != but,
-            expectations.c.state != State.CLOSED,
+            *_OPEN_COPY,
         )
     )
     return [tuple(row) for row in connection.execute(query)]
@@ -172,5 +214,5 @@ def source_gone(connection: Connection, harbor: str, repository: str, reference:
             subjects.c.source_repository == repository,
             subjects.c.reference == reference,
         )
-        .values(source_digest=None, source_due_at=None)
+        .values(source_digest=None, source_due_at=None, deleted_at=None)
     )

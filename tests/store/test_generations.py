@@ -317,7 +317,7 @@ def test_a_source_that_is_gone_is_not_asked_again(story: Story) -> None:
     story.open("a", read=False)
     subjects.source_gone(story.connection, "main", "apps/web", "1.0")
     assert subjects.source_due(story.connection, "main", NOW + 10**9, 10) == []
-    subjects.ask_source_of(story.connection, "main", "apps/web", [digest("a")], NOW)
+    subjects.ask_deleted(story.connection, "main", "apps/web", ["1.0"], NOW, NOW)
     assert len(subjects.source_due(story.connection, "main", NOW, 10)) == 1
     subjects.source_read(story.connection, "main", "apps/web", "1.0", digest("a"), NOW)
     subject = story.connection.execute(select(subject_rows)).one()
