@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from syncwatch.lab import images
+from syncwatch.lab.registry import Fault, LabRegistry
 from syncwatch.model import Level, Observation, Reason
+from syncwatch.verify.look import Depth
 from verify.table import API, HTML, PAGE, Clock, Says, client_of, error, manifest, serving
 
 if TYPE_CHECKING:
@@ -285,3 +287,39 @@ async def test_what_asks_for_a_pause_on_a_blob_gets_it() -> None:
         seen = await client.look("a/b", "v1", [IMAGE.digest], level=Level.READABLE)
         assert client.quiet_until == 8_000
     assert verdict(seen) is Reason.RATE_LIMITED
+
+
+_RACE = pytest.mark.xfail(strict=True, reason="the quicker 500 has the slower 404 cancelled")
+
+
+@pytest.mark.parametrize(
+    ("missing", "slow"),
+    [(0, 1), (1, 0), pytest.param(0, 0, marks=_RACE), pytest.param(1, 1, marks=_RACE)],
+)
+async def test_a_missing_blob_is_missing_whatever_else_could_not_be_asked(
+    missing: int, slow: int
+) -> None:
+    image = images.layered("two", b"the first", b"the second")
+    registry = LabRegistry()
+    registry.slow_seconds = 0.2
+    registry.push("a/b", "v1", image)
+    layers = image.layer_digests
+    registry.fault(Fault.BLOB_NOT_FOUND, "a/b", layers[missing])
+    registry.fault(Fault.SERVER_ERROR, "a/b", layers[1 - missing])
+    registry.fault(Fault.SLOW, "a/b", layers[slow])
+    async with registry.serving(), client_of(registry.url) as client:
+        seen = await client.look("a/b", "v1", [image.digest], level=Level.READABLE)
+    assert image.digest in seen.flaws, seen.detail
+    assert seen.flaws[image.digest].reason is Reason.BLOB_MISSING
+
+
+@pytest.mark.xfail(strict=True, reason="a HEAD has no body to spare, and its 304 is believed")
+async def test_a_304_is_no_proof_of_a_tag_that_is_gone() -> None:
+    registry = LabRegistry()
+    registry.push("a/b", "v1", IMAGE)
+    registry.lose_tag("a/b", "v1")
+    registry.fault(Fault.NOT_MODIFIED_LIE)
+    async with registry.serving(), client_of(registry.url) as client:
+        depth = Depth(Level.READABLE, conditional=True)
+        seen = await client.look("a/b", "v1", [IMAGE.digest], depth=depth)
+    assert not seen.proves(IMAGE.digest, Level.READABLE)
