@@ -13,8 +13,11 @@ from syncwatch import __version__
 from syncwatch.errors import ConfigError
 from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
+from syncwatch.plan.opening import for_destination
+from syncwatch.reference import Hosts
 from syncwatch.report.api import Api, errors_as_json, health_routes
 from syncwatch.report.metrics import Metrics
+from syncwatch.report.writes import Writes
 from syncwatch.runtime import Clock, Pulse, Signals, log
 from syncwatch.stages import Stages, millis
 from syncwatch.store import findings, reading
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from syncwatch.config import HarborSettings, Settings
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
+    from syncwatch.store.policies import Destination
 
 NAME_LOOKUPS = 64
 """How many host names may be looked up at the same time."""
@@ -171,10 +175,29 @@ class Daemon:
             surroundings=self._surroundings,
             token=self._tokens,
             watched=self._watched,
+            writes=self._writes(),
         )
         app = web.Application(middlewares=[errors_as_json])
         app.add_routes([*api.routes(), *health_routes(self._pulse, self._database, self._watched)])
         return app
+
+    def _writes(self) -> Writes:
+        return Writes(
+            database=self._database,
+            clock=self._clock,
+            signals=self._signals,
+            publish=self._metrics.publish,
+            watched=self._watched,
+            hosts=self._hosts,
+        )
+
+    def _hosts(self, destinations: Sequence[Destination]) -> Hosts:
+        """Whose host is whose, as the configuration of the moment has it."""
+        entries = [(one, for_destination(self._settings, one)) for one in destinations]
+        return Hosts.of(
+            {one.name: one.url for one in self._settings.harbors},
+            {one.id: (entry.url or one.url, entry.pull_host) for one, entry in entries},
+        )
 
     async def _listen(
         self, runners: list[web.AppRunner], app: web.Application, setting: str

@@ -1,4 +1,7 @@
-"""The HTTP side of reports: /metrics, health, and /api/v1, read from the store."""
+"""The HTTP side of reports: /metrics, health, and /api/v1, read from the store.
+
+What changes something is in `writes`; who may ask for it is decided here.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from syncwatch import __version__
 from syncwatch.errors import StoreError
 from syncwatch.model import MINUTE, OPEN_STATES, SECOND, State
 from syncwatch.report import words
+from syncwatch.report.writes import RefusedError
 from syncwatch.runtime import is_one_of
 from syncwatch.store import observations, reading
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from syncwatch.report.gauges import Surroundings
     from syncwatch.report.metrics import Metrics
+    from syncwatch.report.writes import Writes
     from syncwatch.runtime import Clock, Pulse
     from syncwatch.store.database import Database
     from syncwatch.store.reading import Snapshot
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 
 LIMIT = 100
 LIMIT_MAX = 1000
+NOBODY_WRITES = (
+    "Nobody may write while the configuration has neither token nor token_file; set one."
+)
 DEAD_AFTER = 5 * MINUTE
 """A loop that has not come round for so long is dead; the longest turn is bounded well below."""
 
@@ -77,6 +85,7 @@ class Api:
         surroundings: Callable[[], Surroundings],
         token: Callable[[], Sequence[str] | None],
         watched: Callable[[], Collection[str]],
+        writes: Writes,
     ) -> None:
         self._database = database
         self._metrics = metrics
@@ -84,6 +93,7 @@ class Api:
         self._surroundings = surroundings
         self._token = token
         self._watched = watched
+        self._writes = writes
         self._expose = make_aiohttp_handler(metrics.registry)
 
     def routes(self) -> list[web.RouteDef]:
@@ -94,6 +104,11 @@ class Api:
             web.get("/api/v1/expectations", self._guarded(self.expectations)),
             web.get("/api/v1/expectations/{id}", self._guarded(self.expectation)),
             web.get("/api/v1/findings", self._guarded(self.findings)),
+            web.post("/api/v1/observations", self._guarded(self._writes.observe, writing=True)),
+            web.post(
+                "/api/v1/expectations/{id}/close",
+                self._guarded(self._writes.close, writing=True),
+            ),
         ]
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
@@ -145,13 +160,17 @@ class Api:
         trouble = words.store_trouble(self._database.trouble, self._clock.now())
         return _json({"items": [*trouble, *(words.finding(row) for row in rows)], "next": None})
 
-    def _guarded(self, handler: Handler) -> Handler:
+    def _guarded(self, handler: Handler, *, writing: bool = False) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
             accepted = self._token()
+            if accepted is None and writing:
+                return _error(403, "forbidden", NOBODY_WRITES)
             if accepted is not None and not _has_token(request, accepted):
                 return _error(401, "unauthorized", "Send Authorization: Bearer with the token.")
             try:
                 return await handler(request)
+            except RefusedError as refused:
+                return _error(refused.status, refused.code, str(refused))
             except StoreError as error:
                 return _error(503, "store_unavailable", str(error))
 
