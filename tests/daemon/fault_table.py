@@ -145,6 +145,12 @@ CHILDREN = (
         fault(Fault.DIGEST_NOT_FOUND, child),
         image=images.attested,
     ),
+    verified(
+        "an attestation is gone where a platform is named",
+        fault(Fault.DIGEST_NOT_FOUND, child),
+        image=images.attested,
+        ground=ONE_PLATFORM,
+    ),
     failed(
         "a child's bytes are others", "manifest_corrupt", fault(Fault.ALTERED, child), image=TWO
     ),
