@@ -323,3 +323,21 @@ async def test_a_304_is_no_proof_of_a_tag_that_is_gone() -> None:
         depth = Depth(Level.READABLE, conditional=True)
         seen = await client.look("a/b", "v1", [IMAGE.digest], depth=depth)
     assert not seen.proves(IMAGE.digest, Level.READABLE)
+
+
+@pytest.mark.xfail(strict=True, reason="it is looked for among the blobs alone")
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.oci.artifact.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    ],
+)
+async def test_an_entry_of_a_type_unknown_here_may_lie_among_the_manifests(media_type: str) -> None:
+    other = images.raw(b'{"mediaType":"of another kind"}', media_type)
+    image = images.index(images.image("known"), other)
+    registry = LabRegistry()
+    registry.push("a/b", "v1", image)
+    async with registry.serving(), client_of(registry.url) as client:
+        seen = await client.look("a/b", "v1", [image.digest], level=Level.READABLE)
+    assert seen.flaws == {}
