@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import checks
+import depth
 import intake
+import isolation
 import plain
 import start
 from measuring import Figure, machine, table
@@ -22,7 +24,7 @@ def main() -> None:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="syncwatch-benchmarks-") as name:
         told = machine(Path(name))
-        for benchmark in (intake, checks, plain, start):
+        for benchmark in (intake, checks, depth, plain, isolation, start):
             folder = Path(name) / benchmark.__name__
             folder.mkdir()
             figures += benchmark.measure(folder)

@@ -230,6 +230,7 @@ class Stages:
         steps: tuple[Callable[[Connection], bool], ...] = (
             lambda c: retention.forget_deliveries(c, before, deliveries),
             lambda c: retention.forget_expectations(c, before, most),
+            lambda c: retention.forget_deletions(c, before),
             lambda c: retention.forget_executions(c, before),
             lambda c: retention.forget_claims(c, self._clock.now()),
             lambda c: proofs.forget(c, self._clock.now()),

@@ -114,7 +114,8 @@ class Facts:
     None while any run may still touch the destination's repository, else when the last one ended
     (0 for never). `next_run_at` is the next run of a scheduled policy.
     Of the looks before this one: `troubled` says that the last met a problem too, `wanting` that
-    the last one that met none did not prove the digest either, `good` how many in a row did;
+    the last one that met none did not prove the digest either (`wanting_since`: nor those since
+    then), `good` how many in a row did;
     `flaps` is how often the expectation left `verified` within the last hour.
     """
 
@@ -136,6 +137,7 @@ class Facts:
     retry_longest: Millis
     troubled: bool = False
     wanting: bool = False
+    wanting_since: Millis | None = None
     good: int = 0
     flaps: int = 0
 
@@ -147,9 +149,9 @@ def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> V
     if seen.proves(owed.digest, owed.required_level):
         return _proved(owed, seen, facts, now)
     if seen.problem is Reason.POLICY_BLOCKED:
-        return _broken(owed, Reason.POLICY_BLOCKED, "is there, and a policy there forbids it", now)
+        return broken(owed, Reason.POLICY_BLOCKED, "is there, and a policy there forbids it", now)
     if seen.problem is not None:
-        return _unanswered(owed, seen.problem, seen.detail, facts, now)
+        return unanswered(owed, seen.problem, seen.detail, facts, now)
     return _wanting(owed, seen, facts, now)
 
 
@@ -157,7 +159,7 @@ def _unseen(owed: Owed, facts: Facts, now: Millis) -> Verdict:
     if now >= owed.deadline_at:
         words = f"{owed.destination} has not been asked for {owed.names} yet."
         return Verdict(Happening.UNANSWERED, Reason.UNOBSERVED, words, now)
-    reason, words = _hope(facts, now) or _silence(owed, facts)
+    reason, words = _hope(facts, now) or silence(owed, facts)
     return Verdict(Happening.AWAITED, reason, words, now)
 
 
@@ -184,7 +186,7 @@ def _depth(seen: Observation) -> str:
     return ", every byte of it" if seen.level is Level.READABLE else ""
 
 
-def _unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
+def unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
     """We learnt nothing: what was verified stays so until its evidence is too old."""
     told = f": {detail}" if detail else ""
     words = f"{owed.destination} could not be asked for {owed.names}{told}."
@@ -212,14 +214,14 @@ def _wanting(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdic
     wrong, told = _fault(owed, seen)
     hope = _hope(facts, now)
     if hope and owed.state is not State.VERIFIED:
-        return _awaited(owed, *hope, now)
-    run = _last_ended(facts)
+        return awaited(owed, *hope, now)
+    run = last_ended(facts)
     if owed.verified_at is not None:
         return _gone(owed, seen, facts, run, now)
     if run is None and wrong in _DAMAGED and seen.began_at >= owed.deadline_at:
-        return _broken(owed, wrong, told, now)
+        return broken(owed, wrong, told, now)
     if run is None:
-        return _without_run(owed, seen, facts, told, now)
+        return without_run(owed, seen, facts, told, now)
     return _after_run(owed, seen, facts, run, (wrong, told), now)
 
 
@@ -250,12 +252,12 @@ def _hope(facts: Facts, now: Millis) -> tuple[Reason, str] | None:
             return Reason.COPYING, f"{name} is copying."
         if run.status == Status.PENDING:
             return Reason.QUEUED, f"{name} waits for its turn."
-        if run.status == Status.FAILED and run.made_tasks and not _gave_up(run, facts, now):
+        if run.status == Status.FAILED and run.made_tasks and not gave_up(run, facts, now):
             return Reason.RETRYING, f"{name} failed an attempt; Harbor tries again."
     return None
 
 
-def _gave_up(run: Run, facts: Facts, now: Millis) -> bool:
+def gave_up(run: Run, facts: Facts, now: Millis) -> bool:
     """Whether Harbor will not try this task again; silence counts only while Harbor answers."""
     if run.errors >= ATTEMPTS:
         return True
@@ -263,37 +265,40 @@ def _gave_up(run: Run, facts: Facts, now: Millis) -> bool:
     return until - run.changed_at >= facts.give_up_after
 
 
-def _last_ended(facts: Facts) -> Run | None:
+def last_ended(facts: Facts) -> Run | None:
+    """The newest run that was not stood in for by another one."""
     return next((run for run in facts.runs if not run.text.startswith(SKIPPED)), None)
 
 
-def _succeeded(run: Run) -> bool:
+def succeeded(run: Run) -> bool:
+    """Whether Harbor says that it succeeded, and did something."""
     return run.status == Status.SUCCEED and run.made_tasks
 
 
-def _silence(owed: Owed, facts: Facts) -> tuple[Reason, str]:
+def silence(owed: Owed, facts: Facts) -> tuple[Reason, str]:
+    """What is said while no run is known."""
     if facts.next_run_at is not None:
         return Reason.SCHEDULED, f"The next scheduled run is to bring {owed.names}."
     return Reason.WAITING, f"No execution of Harbor's for {owed.names} has been seen yet."
 
 
-def _without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Millis) -> Verdict:
+def without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Millis) -> Verdict:
     """No execution is known: failed only past the deadline, and if the feed would show one."""
     if now < owed.deadline_at:
-        return _awaited(owed, *_silence(owed, facts), now)
+        return awaited(owed, *silence(owed, facts), now)
     if seen.began_at < owed.deadline_at:
-        return Verdict(Happening.AWAITED, *_silence(owed, facts), now)
+        return Verdict(Happening.AWAITED, *silence(owed, facts), now)
     asked = facts.asked_at is not None and facts.asked_at >= owed.deadline_at
     if not asked and facts.answers:
         # The feed will have been read past the deadline in a moment.
-        return Verdict(Happening.AWAITED, *_silence(owed, facts), now + SECOND)
+        return Verdict(Happening.AWAITED, *silence(owed, facts), now + SECOND)
     if not asked or not facts.reaches_back:
         words = f"{owed.names} {told}, and Harbor could not be asked for its executions."
         return Verdict(
-            Happening.UNANSWERED, Reason.HARBOR_UNREACHABLE, words, _later(owed, AWAITED_STEPS, now)
+            Happening.UNANSWERED, Reason.HARBOR_UNREACHABLE, words, later(owed, AWAITED_STEPS, now)
         )
     words = f"{told}, and Harbor started no execution for it"
-    return _broken(owed, Reason.NOT_STARTED, words, now)
+    return broken(owed, Reason.NOT_STARTED, words, now)
 
 
 def _after_run(
@@ -306,13 +311,13 @@ def _after_run(
 ) -> Verdict:
     """Harbor is done with it, one way or the other."""
     ended = run.ended_at if run.ended_at is not None else run.changed_at
-    if not _succeeded(run):
+    if not succeeded(run):
         return _after_failure(owed, seen, run, fault, max(ended, run.changed_at), now)
     # Harbor's ends are whole seconds: it may have ended up to one later.
     final_from = ended + SECOND + facts.grace
     if seen.began_at < final_from:
         words = f"Harbor's execution {run.execution_id} succeeded; {owed.names} {fault[1]} so far."
-        due = min(_later(owed, AWAITED_STEPS, now), max(now, final_from))
+        due = min(later(owed, AWAITED_STEPS, now), max(now, final_from))
         return Verdict(Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, due)
     wrong, told = fault
     if wrong is Reason.DIGEST_MISMATCH:
@@ -321,7 +326,7 @@ def _after_run(
             return told_source
         wrong, told = _mismatch(seen, facts, told)
     words = f"{told}, although Harbor's execution {run.execution_id} succeeded"
-    return _broken(owed, wrong, words, now, false_success=True)
+    return broken(owed, wrong, words, now, false_success=True)
 
 
 def _source_still_names(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict | None:
@@ -334,9 +339,9 @@ def _source_still_names(owed: Owed, seen: Observation, facts: Facts, now: Millis
         return None
     words = f"{owed.names} names {seen.served}; the source's tag has to be read again first."
     if owed.state is State.FAILED and owed.reason is not None:
-        due = _later(owed, FAILED_STEPS, now)
+        due = later(owed, FAILED_STEPS, now)
         return Verdict(Happening.BROKEN, owed.reason, words, due, ask_source=True)
-    due = _later(owed, AWAITED_STEPS, now)
+    due = later(owed, AWAITED_STEPS, now)
     return Verdict(Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, due, ask_source=True)
 
 
@@ -355,30 +360,38 @@ def _after_failure(
     if seen.began_at < ended:
         return Verdict(Happening.AWAITED, Reason.RETRYING, "One more look is due.", now)
     if wrong in _DAMAGED:
-        return _broken(owed, wrong, told, now)
+        return broken(owed, wrong, told, now)
     name = f"Harbor's execution {run.execution_id}"
     text = f" ({run.text})" if run.text else ""
     if run.status == Status.STOPPED:
-        return _broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
+        return broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
     if run.status == Status.SUCCEED:
-        return _broken(owed, Reason.EMPTY_RUN, f"{told}: {name} copied nothing{text}", now)
-    return _broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
+        return broken(owed, Reason.EMPTY_RUN, f"{told}: {name} copied nothing{text}", now)
+    return broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
 
 
 def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Millis) -> Verdict:
     """It was verified, and is not as it was."""
     wrong, told = _fault(owed, seen)
-    if owed.state is State.VERIFIED and not facts.wanting:
-        # One replica that lags behind one address is no loss: a second look has to say so too.
+    absent = wrong in (Reason.MISSING, Reason.TAG_MISSING)
+    if owed.state is State.VERIFIED and (
+        not facts.wanting or (absent and _may_be_gone(owed, facts))
+    ):
+        # One replica that lags behind one address is no loss: a second look has to say so too. Nor
+        # is it one where the source no longer has it either.
         words = f"{owed.names} {told}; one more look is due."
-        return Verdict(Happening.UNANSWERED, None, words, now + CONFIRMED_AFTER)
+        due = now + CONFIRMED_AFTER
+        return Verdict(Happening.UNANSWERED, None, words, due, ask_source=absent)
     if wrong is Reason.DIGEST_MISMATCH:
         told_source = _source_still_names(owed, seen, facts, now)
         if told_source is not None:
             # What was verified is not taken away before the source was asked.
-            due = told_source.due_at
             return Verdict(
-                _STAY[owed.state], owed.reason, told_source.message, due, ask_source=True
+                _STAY[owed.state],
+                owed.reason,
+                told_source.message,
+                told_source.due_at,
+                ask_source=True,
             )
         wrong, told = _mismatch(seen, facts, told)
     elif wrong is Reason.MISSING:
@@ -386,12 +399,22 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
     claimed_at = _claimed_since(owed, run)
     until = f"; it was verified until {_moment(owed.proved_at)}" if owed.proved_at else ""
     if claimed_at is None:
-        return _broken(owed, wrong, f"{told}{until}", now)
+        return broken(owed, wrong, f"{told}{until}", now)
     final_from = claimed_at + facts.grace
     said = seen.began_at >= final_from
-    found = _broken(owed, wrong, f"{told}{until}", now, false_success=said)
-    due = found.due_at if said or found.due_at is None else min(found.due_at, max(now, final_from))
-    return replace(found, due_at=due)
+    found = broken(owed, wrong, f"{told}{until}", now, false_success=said)
+    due_at = found.due_at
+    if not said and due_at is not None:
+        due_at = min(due_at, max(now, final_from))
+    return replace(found, due_at=due_at)
+
+
+def _may_be_gone(owed: Owed, facts: Facts) -> bool:
+    """Whether the source may have lost it too: it was not asked since the destination lacks it."""
+    if not facts.answers or facts.wanting_since is None:
+        return False
+    read = facts.source_read_at is not None and facts.source_read_at >= facts.wanting_since
+    return not read or facts.source_digest != owed.digest
 
 
 def _moment(at: Millis) -> str:
@@ -400,7 +423,7 @@ def _moment(at: Millis) -> str:
 
 def _claimed_since(owed: Owed, run: Run | None) -> Millis | None:
     """When Harbor claimed it anew after our last proof; None where it has not."""
-    if run is None or not _succeeded(run):
+    if run is None or not succeeded(run):
         return None
     ended = run.ended_at if run.ended_at is not None else run.changed_at
     anew = max(run.began_at, ended) > (owed.proved_at or 0)
@@ -416,22 +439,25 @@ _STAY = {
 """What leaves a state as it is."""
 
 
-def _awaited(owed: Owed, reason: Reason, words: str, now: Millis) -> Verdict:
-    due = _later(owed, AWAITED_STEPS, now)
+def awaited(owed: Owed, reason: Reason, words: str, now: Millis) -> Verdict:
+    """Not there, and it may still come."""
+    due = later(owed, AWAITED_STEPS, now)
     if now < owed.deadline_at < due:
         due = owed.deadline_at
     return Verdict(Happening.AWAITED, reason, words, due)
 
 
-def _broken(
+def broken(
     owed: Owed, reason: Reason, told: str, now: Millis, *, false_success: bool = False
 ) -> Verdict:
+    """Absent or wrong; `told` completes a sentence about the image at its destination."""
     words = f"{owed.names} at {owed.destination} {told}."
-    due = _later(owed, FAILED_STEPS, now)
+    due = later(owed, FAILED_STEPS, now)
     if now < owed.deadline_at < due:
         due = owed.deadline_at
     return Verdict(Happening.BROKEN, reason, words, due, false_success)
 
 
-def _later(owed: Owed, steps: tuple[int, ...], now: Millis) -> Millis:
+def later(owed: Owed, steps: tuple[int, ...], now: Millis) -> Millis:
+    """When the next look is worth its request: the longer nothing changed, the later."""
     return now + steps[min(owed.attempts, len(steps) - 1)] * SECOND

@@ -236,7 +236,9 @@ async def test_the_examples_of_the_api_have_the_fields_of_real_answers(tmp_path:
             harbor.push("apps/web", "1.4.0", images.image("web"))
             row = await watched.row(state="verified")
             assert examples.keys() == {
-                path for _, path in routes_in_the_code() if path.startswith("/api/")
+                path
+                for method, path in routes_in_the_code()
+                if method == "GET" and path.startswith("/api/")
             }
             for path, example in examples.items():
                 answer = await watched.get(path.replace("{id}", row["id"]))

@@ -314,7 +314,9 @@ def change_of(connection: Connection, row: Row[Any], before: Row[Any] | None) ->
         lag=_lag(row, before),
         milestones=_milestones(row, before),
         false_success=row.false_success and not (before is not None and before.false_success),
-        lost=before is not None and before.state == State.VERIFIED and row.state == State.FAILED,
+        lost=before is not None
+        and (before.state, row.state) == (State.VERIFIED, State.FAILED)
+        and row.operation == Operation.COPY,
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import and_, func, select, update
 
 from syncwatch.model import SECOND, Millis, Rules
 from syncwatch.store.dialect import insert
-from syncwatch.store.schema import destinations, harbors, policies, revisions
+from syncwatch.store.schema import destinations, harbors, policies, revisions, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -194,6 +194,11 @@ def shift_clock(connection: Connection, harbor: str, by: Millis) -> None:
     """Harbor's clock was set by so much: moments kept in it are moved along."""
     connection.execute(
         update(revisions).where(revisions.c.harbor == harbor).values(since=revisions.c.since + by)
+    )
+    connection.execute(
+        update(subjects)
+        .where(subjects.c.harbor == harbor, subjects.c.deleted_at.is_not(None))
+        .values(deleted_at=subjects.c.deleted_at + by)
     )
     connection.execute(
         update(harbors)

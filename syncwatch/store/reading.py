@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select
 
-from syncwatch.model import Millis, State
+from syncwatch.model import Millis, Operation, State
 from syncwatch.store import policies as policy_store
 from syncwatch.store.schema import (
     changes,
@@ -105,6 +105,7 @@ def _evidence(connection: Connection, known: Sequence[Destination]) -> dict[int,
                 select(func.min(expectations.c.proved_at)).where(
                     expectations.c.destination_id == one.id,
                     expectations.c.state == State.VERIFIED,
+                    expectations.c.operation == Operation.COPY,
                 )
             ).scalar()
             if oldest is not None:

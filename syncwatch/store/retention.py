@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, or_, select, update
 
-from syncwatch.model import HOUR, Millis, Reason, State
+from syncwatch.model import HOUR, Millis, Operation, Reason, State
 from syncwatch.store.schema import (
     changes,
     claims,
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 STEP = 200
 """How many rows one step forgets."""
 
-ENDED_FOR_GOOD = (Reason.POLICY_GONE, Reason.DESTINATION_GONE, Reason.DELETED_AT_SOURCE)
+ENDED_FOR_GOOD = (
+    Reason.POLICY_GONE,
+    Reason.DESTINATION_GONE,
+    Reason.DELETED_AT_SOURCE,
+    Reason.DELETION_UNSUPPORTED,
+)
 """Reasons after which even a newest generation is not kept: policy or tag no longer exist."""
 
 CLAIMS_KEPT = 24 * HOUR
@@ -64,6 +69,25 @@ def forget_expectations(connection: Connection, before: Millis, most: int) -> bo
     )
     if int(kept or 0) <= most:
         query = query.where(table.closed_at < before)
+    rows = list(connection.execute(query))
+    for row in rows:
+        _forget_expectation(connection, row)
+    return len(rows) >= STEP
+
+
+def forget_deletions(connection: Connection, before: Millis) -> bool:
+    """Deletions that were verified before a moment: nothing is left that they are about."""
+    table = expectations.c
+    query = (
+        select(expectations)
+        .where(
+            table.operation == Operation.DELETION,
+            table.state == State.VERIFIED,
+            table.due_at.is_(None),
+            table.proved_at < before,
+        )
+        .limit(STEP)
+    )
     rows = list(connection.execute(query))
     for row in rows:
         _forget_expectation(connection, row)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, case, or_, select, update
 
 from syncwatch.model import Millis, Operation, State
+from syncwatch.store.dialect import insert
 from syncwatch.store.schema import claims, expectations, subjects
 
 if TYPE_CHECKING:
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
-from syncwatch.store.dialect import insert
+
+CLAIMED_AT_ONCE = 1000
+"""An index of more children than that is judged to exceed its bounds anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +186,10 @@ def rivals(
 def claim(
     connection: Connection, harbor: str, repository: str, digests: Iterable[str], at: Millis
 ) -> None:
-    """These digests are judged inside something else of their repository."""
+    """These digests are judged inside something else of their repository, the first thousand."""
     values = [
         {"harbor": harbor, "repository": repository, "digest": digest, "at": at}
-        for digest in dict.fromkeys(digests)
+        for digest in islice(dict.fromkeys(digests), CLAIMED_AT_ONCE)
     ]
     if values:
         statement = insert(connection)(claims)

@@ -18,16 +18,16 @@ from syncwatch.verdict import (
     Facts,
     Owed,
     Run,
-    _awaited,
-    _broken,
-    _gave_up,
-    _last_ended,
-    _later,
-    _silence,
-    _succeeded,
-    _unanswered,
-    _without_run,
+    awaited,
+    broken,
+    gave_up,
+    last_ended,
+    later,
     once_more,
+    silence,
+    succeeded,
+    unanswered,
+    without_run,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def decide_deletion(owed: Owed, seen: Observation | None, facts: Facts, now: Mil
         return _served(owed, seen, facts, seen.served, now)
     if seen.problem is not None:
         # Absence does not age, so there is no proof that could be too old.
-        return _unanswered(replace(owed, proved_at=None), seen.problem, seen.detail, facts, now)
+        return unanswered(replace(owed, proved_at=None), seen.problem, seen.detail, facts, now)
     words = f"{owed.destination} no longer has {owed.names}."
     return Verdict(Happening.SEEN, None, words, once_more(seen, facts, now))
 
@@ -54,7 +54,7 @@ def _unseen(owed: Owed, facts: Facts, now: Millis) -> Verdict:
     if now >= owed.deadline_at:
         words = f"{owed.destination} has not been asked for {owed.names} yet."
         return Verdict(Happening.UNANSWERED, Reason.UNOBSERVED, words, now)
-    reason, words = _hope(facts, now) or _silence(owed, facts)
+    reason, words = _hope(facts, now) or silence(owed, facts)
     return Verdict(Happening.AWAITED, reason, words, now)
 
 
@@ -74,11 +74,11 @@ def _there(owed: Owed, seen: Observation, facts: Facts, told: str, now: Millis) 
         return _back(owed, facts, now)
     hope = _hope(facts, now)
     if hope:
-        return _awaited(owed, *hope, now)
-    run = _last_ended(facts)
+        return awaited(owed, *hope, now)
+    run = last_ended(facts)
     if run is None:
-        return _without_run(owed, seen, facts, told, now)
-    if _succeeded(run):
+        return without_run(owed, seen, facts, told, now)
+    if succeeded(run):
         return _after_success(owed, seen, facts, run, told, now)
     return _after_failure(owed, seen, run, told, now)
 
@@ -90,7 +90,7 @@ def _back(owed: Owed, facts: Facts, now: Millis) -> Verdict:
         return Verdict(Happening.UNANSWERED, None, words, now + 30 * SECOND)
     if not owed.attempts:
         return Verdict(Happening.UNANSWERED, None, words, now + CONFIRMED_AFTER)
-    return _broken(owed, Reason.NOT_DELETED, "is there again, although it was gone before", now)
+    return broken(owed, Reason.NOT_DELETED, "is there again, although it was gone before", now)
 
 
 def _hope(facts: Facts, now: Millis) -> tuple[Reason, str] | None:
@@ -102,7 +102,7 @@ def _hope(facts: Facts, now: Millis) -> tuple[Reason, str] | None:
             return Reason.QUEUED, f"{name} waits for its turn to delete it."
         if running:
             return Reason.COPYING, f"{name} is deleting it."
-        if run.status == Status.FAILED and run.made_tasks and not _gave_up(run, facts, now):
+        if run.status == Status.FAILED and run.made_tasks and not gave_up(run, facts, now):
             return Reason.RETRYING, f"{name} failed an attempt to delete it; Harbor tries again."
     return None
 
@@ -115,12 +115,12 @@ def _after_success(
     final_from = _ended(run) + SECOND + facts.grace
     if seen.began_at < final_from:
         words = f"{name} deleted it; {owed.names} {told} so far."
-        due = min(_later(owed, AWAITED_STEPS, now), max(now, final_from))
+        due = min(later(owed, AWAITED_STEPS, now), max(now, final_from))
         return Verdict(Happening.AWAITED, Reason.NOT_VISIBLE_YET, words, due)
     words = f"{told}, although {name} deleted it"
     # What was gone in between was truly deleted.
     false = owed.verified_at is None
-    return _broken(owed, Reason.NOT_DELETED, words, now, false_success=false)
+    return broken(owed, Reason.NOT_DELETED, words, now, false_success=false)
 
 
 def _after_failure(owed: Owed, seen: Observation, run: Run, told: str, now: Millis) -> Verdict:
@@ -129,10 +129,10 @@ def _after_failure(owed: Owed, seen: Observation, run: Run, told: str, now: Mill
     name = f"Harbor's execution {run.execution_id}"
     text = f" ({run.text})" if run.text else ""
     if run.status == Status.STOPPED:
-        return _broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
+        return broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
     if run.status == Status.SUCCEED:
-        return _broken(owed, Reason.EMPTY_RUN, f"{told}: {name} deleted nothing{text}", now)
-    return _broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
+        return broken(owed, Reason.EMPTY_RUN, f"{told}: {name} deleted nothing{text}", now)
+    return broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
 
 
 def _ended(run: Run) -> Millis:

@@ -38,6 +38,7 @@ from syncwatch.store.schema import policies as policy_rows
 from syncwatch.store.schema import revisions
 from syncwatch.store.schema import subjects as subject_rows
 from syncwatch.verdict import Facts, Owed, Run, decide
+from syncwatch.verify.deletion import decide_deletion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,11 +75,13 @@ class Terms:
 class Looks:
     """What a look saw, and those `before` it, newest first.
 
-    `for_one` is False where one look stands for all names of a destination that is away.
+    `for_one` is False where one look stands for all names of a destination that is away; `asked`
+    is the newest request by hand that it stands for.
     """
 
     seen: Observation
     before: Sequence[Past]
+    asked: Millis
     for_one: bool
 
     @property
@@ -91,6 +94,15 @@ class Looks:
         conclusive = [one for one in self.before if one.problem is None]
         proving = [one.proves(digest, level) for one in conclusive]
         return proving.index(False) if False in proving else len(proving)
+
+    def wanting_since(self, digest: str, level: Level) -> Millis | None:
+        """When the first ended of the conclusive looks in a row that did not prove a digest."""
+        since = None
+        for one in self.before:
+            if one.problem is None and one.proves(digest, level):
+                break
+            since = one.at if one.problem is None else since
+        return since
 
     def wanting(self, digest: str, level: Level) -> bool:
         """Whether the last conclusive look before this one did not prove a digest."""
@@ -120,8 +132,12 @@ def judge_name(
     now: Millis,
     *,
     keep: bool = True,
+    asked: Millis = 0,
 ) -> Judged:
-    """Write down a look at (repository, reference), and the verdicts that follow from it."""
+    """Write down a look at (repository, reference), and the verdicts that follow from it.
+
+    `asked` is the newest request by hand that the look stands for: a later one stays due.
+    """
     repository, reference = name
     before = observations.past(connection, destination.id, repository, reference)
     if keep:
@@ -130,7 +146,7 @@ def judge_name(
         proofs.add(*place, seen.proven, seen.began_at)
         proofs.add(*place, seen.altered, seen.began_at, altered=True)
     harbor = policies.harbor_row(connection, destination.harbor)
-    looks = Looks(seen, before, for_one=keep)
+    looks = Looks(seen, before, asked, for_one=keep)
     owed = [
         one
         for one in _owed_there(connection, destination.id, repository, reference)
@@ -138,13 +154,13 @@ def judge_name(
         if seen.problem is not None or one.digest in seen.held
     ]
     judged = [_judge(connection, destination, harbor, one, looks, terms, now) for one in owed]
-    asked = [
+    asked_of = [
         one.subject_id for one, (_, verdict) in zip(owed, judged, strict=True) if verdict.ask_source
     ]
-    if asked:
-        subjects.ask_source(connection, asked, now)
+    if asked_of:
+        subjects.ask_source(connection, asked_of, now)
     changes = [change for change, _ in judged if change is not None]
-    return Judged(changes, bool(asked), any(verdict.flapping for _, verdict in judged))
+    return Judged(changes, bool(asked_of), any(verdict.flapping for _, verdict in judged))
 
 
 def _owed_there(
@@ -158,6 +174,7 @@ def _owed_there(
             subject_rows.c.repository,
             subject_rows.c.source_digest,
             subject_rows.c.source_read_at,
+            subject_rows.c.proofs_since,
             revisions.c.rules,
         )
         .join(subject_rows, subject_rows.c.newest_id == rows.c.id)
@@ -197,7 +214,11 @@ def _judge(
 ) -> tuple[Change | None, Verdict]:
     seen = looks.seen
     facts = _facts(connection, harbor, row, looks, terms, now)
-    verdict = decide(_owed(row, destination), seen, facts, now)
+    decides = decide_deletion if row.operation == Operation.DELETION else decide
+    verdict = decides(_owed(row, destination), seen, facts, now)
+    if (row.proofs_since or 0) > looks.asked:
+        # Somebody asked for a look while this one was under way.
+        verdict = replace(verdict, due_at=now)
     run = next((one for one in facts.runs if one.task_id is not None), None)
     try:
         change = expectations.judge(
@@ -278,6 +299,7 @@ def _facts(
         retry_longest=terms.retry_longest,
         troubled=looks.troubled,
         wanting=looks.wanting(row.digest, level),
+        wanting_since=looks.wanting_since(row.digest, level),
         good=looks.good(row.digest, level),
         flaps=_flaps(connection, row, now),
     )
@@ -311,7 +333,12 @@ def _runs(
     found = [
         _run_of_task(task, skew)
         for task in executions.runs_for(
-            connection, harbor.name, row.policy_id, row.source_repository, since
+            connection,
+            harbor.name,
+            row.policy_id,
+            row.source_repository,
+            since,
+            Operation(row.operation),
         )
         if _may_bring(connection, row, task)
     ]

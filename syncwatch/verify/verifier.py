@@ -127,6 +127,7 @@ class Verifier:
         self._wrong_address = wrong_address
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._failures = 0
+        self._conditional_next = False
         self._away: Observation | None = None
         self._again_at: Millis = 0
         self._asked_at: Millis = 0
@@ -163,7 +164,8 @@ class Verifier:
         elif self._away is not None and now < self._again_at:
             await self._judge_unseen(due, replace(self._away, began_at=now, at=now))
         elif self._away is not None:
-            await self._look(due[0])
+            # One question to the root is the trial: a name may be bad by itself.
+            await self._learn(await self._client.ping())
         else:
             self._start(due)
             # A look that ends wakes this loop for what had no turn.
@@ -254,7 +256,7 @@ class Verifier:
         depth = Depth(
             level=due.level,
             known=partial(self._vouched, due),
-            conditional=self._manner.conditional and due.at_rest,
+            conditional=self._may_be_conditional(due),
             platforms=self._manner.platforms,
             accessories=due.accessories,
         )
@@ -265,6 +267,11 @@ class Verifier:
         )
         await self._learn(seen, due.reference)
         await self._judge([due], seen, keep=True)
+
+    def _may_be_conditional(self, due: Due) -> bool:
+        """Every other re-check: a cache in front that answers 304 by itself is found out soon."""
+        self._conditional_next = not self._conditional_next
+        return self._manner.conditional and due.at_rest and self._conditional_next
 
     async def _vouched(self, due: Due, digests: Collection[str]) -> Vouched:
         """Blobs that were proven within a day, and since Harbor last touched what was proven."""
@@ -286,7 +293,12 @@ class Verifier:
         now = self._asked_at = self._clock.now()
         if seen.problem in AWAY:
             self._failures += 1
-            if self._failures >= TRIES:
+            if self._failures >= TRIES and name:
+                # Its images may be bad by themselves; the root tells whether it is there.
+                seen = await self._client.ping()
+            if seen.problem not in AWAY:
+                self._failures = 0
+            elif self._failures >= TRIES:
                 self._away = seen
                 pause = SECOND << min(self._failures - TRIES, 6)
                 self._again_at = now + min(pause, MINUTE)
@@ -303,7 +315,16 @@ class Verifier:
 
         def write(connection: Connection) -> list[Judged]:
             return [
-                judge_name(connection, self._destination, one.name, seen, terms, now, keep=keep)
+                judge_name(
+                    connection,
+                    self._destination,
+                    one.name,
+                    seen,
+                    terms,
+                    now,
+                    keep=keep,
+                    asked=one.proofs_since,
+                )
                 for one in due
             ]
 

@@ -208,7 +208,12 @@ class Visit:
         return answer
 
     def _refusal(self, answer: Answer) -> OutboundError:
-        return refusal(answer, origin_of(self._answered_at), self._registry.clock())
+        there = origin_of(self._answered_at)
+        error = refusal(answer, there, self._registry.clock())
+        if there != self._registry.place:
+            # An object store that wants to be left alone does not speak for the registry.
+            error.retry_after = None
+        return error
 
 
 def _named(answer: Answer) -> str | None:

@@ -71,10 +71,14 @@ async def unhurried(received: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A descriptor, and the platform that the image is `of` which it belongs to."""
+    """A descriptor, and the platform that the image is `of` which it belongs to.
+
+    `listed` says that it stands in an index.
+    """
 
     descriptor: Descriptor
     of: str
+    listed: bool = False
 
     @property
     def digest(self) -> str:
@@ -137,7 +141,7 @@ class Walk:
 
     async def _go_below(self, top: Manifest) -> None:
         self._collect_blobs(top, "")
-        below = [_Part(one, one.platform) for one in top.children]
+        below = [_Part(one, one.platform, listed=True) for one in top.children]
         for depth in range(1, DEPTH + 2):
             fresh = self._fresh(below)
             if fresh and depth > DEPTH:
@@ -205,7 +209,7 @@ class Walk:
         self._count(found)
         read = self._read(found.body, found.content_type)
         self._collect_blobs(read, part.of)
-        below.extend(_Part(one, one.platform or part.of) for one in read.children)
+        below.extend(_Part(one, one.platform or part.of, listed=True) for one in read.children)
 
     def _count(self, found: Found) -> None:
         self._bytes += len(found.body or b"")
@@ -228,6 +232,8 @@ class Walk:
     async def _prove(self, part: _Part) -> None:
         size = part.descriptor.size
         answer = await self._visit.end_of_blob(part.digest, size)
+        if answer is None and part.listed and await self._is_a_manifest(part):
+            return
         if answer is None:
             self._note(Reason.BLOB_MISSING, f"lacks {part.name}")
             return
@@ -238,6 +244,14 @@ class Walk:
             raise self._visit.unreadable(f"{part.name} {doubted.words}")
         else:
             self._note(doubted.reason, f"is not whole: {part.name} {doubted.words}")
+
+    async def _is_a_manifest(self, part: _Part) -> bool:
+        """Whether what an index lists by an unknown type is there as a manifest.
+
+        Docker's lists may name schema 1, and some registries know types of their own.
+        """
+        found = await self._visit.get(part.digest)
+        return found is not None and digest_of(found.body or b"", like=part.digest) == part.digest
 
     async def _hash(self, part: _Part) -> None:
         """Read a blob to its end: the last byte may be there and others be wrong."""
@@ -279,16 +293,24 @@ class _TooLongError(Exception):
 
 
 async def _each(parts: Collection[_Part], work: Callable[[_Part], Awaitable[None]]) -> None:
-    """Do `work` for every part, some at once. Raises the first OutboundError that comes of it."""
+    """Do `work` for every part, some at once. Raises the first OutboundError that comes of it.
+
+    What is under way then is ended first: it may find that a part is missing, which is more.
+    """
     waiting = iter(parts)
+    trouble: list[OutboundError] = []
 
     async def take() -> None:
         for part in waiting:
-            await work(part)
+            if trouble:
+                return
+            try:
+                await work(part)
+            except OutboundError as error:
+                trouble.append(error)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(parts))):
-                group.create_task(take())
-    except ExceptionGroup as trouble:
-        raise trouble.exceptions[0] from None
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, len(parts))):
+            group.create_task(take())
+    if trouble:
+        raise trouble[0]

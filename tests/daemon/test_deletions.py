@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-PENDING = pytest.mark.xfail(strict=True, reason="deletions are not judged as such yet")
 GONE = {"operation": "deletion", "state": "verified"}
 
 
@@ -47,7 +46,6 @@ def absent(stage: Scene, reference: str, repository: str = REPOSITORY) -> Callab
     return answer
 
 
-@PENDING
 async def test_an_artifact_deleted_at_the_source_is_expected_to_go_and_found_gone(
     tmp_path: Path,
 ) -> None:
@@ -66,7 +64,6 @@ async def test_an_artifact_deleted_at_the_source_is_expected_to_go_and_found_gon
         assert await watched.metric("syncwatch_oldest_open_seconds", **LABELS) == 0
 
 
-@PENDING
 async def test_all_tags_of_a_deleted_artifact_are_expected_to_go(tmp_path: Path) -> None:
     async with deleting(tmp_path) as stage, stage.watched() as watched:
         for tag in ("1.0", "1", "latest"):
@@ -78,7 +75,6 @@ async def test_all_tags_of_a_deleted_artifact_are_expected_to_go(tmp_path: Path)
         assert len(await watched.expectations()) == 6
 
 
-@PENDING
 async def test_a_single_tag_that_a_plain_registry_cannot_delete_is_excused_and_said_once(
     tmp_path: Path,
 ) -> None:
@@ -101,7 +97,6 @@ async def test_a_single_tag_that_a_plain_registry_cannot_delete_is_excused_and_s
         assert len(await watched.expectations()) == 4
 
 
-@PENDING
 async def test_a_single_tag_goes_where_the_destination_is_another_harbor(tmp_path: Path) -> None:
     async with LabHarbor().serving() as other, scene(tmp_path) as stage:
         other.create_project("apps")
@@ -130,7 +125,6 @@ async def test_a_single_tag_goes_where_the_destination_is_another_harbor(tmp_pat
             assert "deletion_unsupported" not in await watched.finding_names()
 
 
-@PENDING
 async def test_nothing_is_expected_to_go_where_the_policy_does_not_replicate_deletions(
     tmp_path: Path,
 ) -> None:
@@ -149,7 +143,6 @@ async def test_nothing_is_expected_to_go_where_the_policy_does_not_replicate_del
         assert stage.registry.digest(REPOSITORY, "1.0") is not None
 
 
-@PENDING
 async def test_an_image_older_than_our_first_sight_is_expected_to_go_when_a_webhook_tells(
     tmp_path: Path,
 ) -> None:
@@ -164,7 +157,6 @@ async def test_an_image_older_than_our_first_sight_is_expected_to_go_when_a_webh
             assert await settled(watched, "deletion", "met") == 1
 
 
-@PENDING
 async def test_without_webhooks_the_execution_tells_of_a_deletion(tmp_path: Path) -> None:
     async with deleting(tmp_path) as stage, stage.watched(webhooks=False) as watched:
         stage.push("1.0")
@@ -174,7 +166,6 @@ async def test_without_webhooks_the_execution_tells_of_a_deletion(tmp_path: Path
         assert len(await watched.expectations()) == 2
 
 
-@PENDING
 async def test_while_harbor_cannot_be_asked_a_deletion_is_kept_for_later(tmp_path: Path) -> None:
     async with deleting(tmp_path) as stage:
         stage.push("old")
@@ -197,7 +188,6 @@ async def told(watched: Watched, event: str, count: int) -> bool:
     return value == count
 
 
-@PENDING
 async def test_a_deletion_told_again_begins_nothing_new(tmp_path: Path) -> None:
     async with deleting(tmp_path) as stage, stage.watched() as watched:
         digest = stage.push("1.0")
@@ -224,7 +214,6 @@ async def test_a_deletion_told_again_begins_nothing_new(tmp_path: Path) -> None:
         assert rows[1]["id"] == row["id"]
 
 
-@PENDING
 @pytest.mark.parametrize("words", ["1.0", "another image"])
 async def test_a_push_after_a_deletion_supersedes_it(tmp_path: Path, words: str) -> None:
     async with deleting(tmp_path) as stage, stage.watched() as watched:
@@ -294,7 +283,6 @@ async def attempted(stage: Scene) -> bool:
     )
 
 
-@PENDING
 async def test_a_digest_deleted_under_another_tag_is_lost_and_said_so(tmp_path: Path) -> None:
     async with scene(tmp_path) as stage:
         stage.harbor.world.policies.pop(stage.harbor.policy(POLICY).id)
@@ -323,7 +311,6 @@ async def test_a_digest_deleted_under_another_tag_is_lost_and_said_so(tmp_path: 
             assert await watched.metric("syncwatch_lost_total") == 1
 
 
-@PENDING
 async def test_what_harbor_may_not_delete_there_is_a_failed_execution(tmp_path: Path) -> None:
     async with deleting(tmp_path) as stage, stage.watched() as watched:
         digest = stage.push("1.0")
@@ -335,7 +322,6 @@ async def test_what_harbor_may_not_delete_there_is_a_failed_execution(tmp_path: 
         assert await watched.metric("syncwatch_false_success_total", **LABELS) == 0
 
 
-@PENDING
 async def test_what_harbor_says_it_deleted_and_is_there_is_not_deleted(tmp_path: Path) -> None:
     async with LabRegistry().serving() as elsewhere:
         looked_at = {"name": DESTINATION, "url": elsewhere.url}
@@ -350,7 +336,6 @@ async def test_what_harbor_says_it_deleted_and_is_there_is_not_deleted(tmp_path:
                 assert await watched.metric("syncwatch_false_success_total", **LABELS) == 1
 
 
-@PENDING
 async def test_a_deletion_for_which_harbor_starts_nothing_is_not_started(tmp_path: Path) -> None:
     async with (
         deleting(tmp_path, destination={"deadline": "3s"}) as stage,
@@ -366,7 +351,6 @@ async def test_a_deletion_for_which_harbor_starts_nothing_is_not_started(tmp_pat
         assert await settled(watched, "deletion", "missed") == 1
 
 
-@PENDING
 async def test_a_destination_that_cannot_be_asked_is_unknown_and_then_verified(
     tmp_path: Path,
 ) -> None:

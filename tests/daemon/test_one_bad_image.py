@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 TERMS = {"grace": "300ms", "timeout": "1s", "retry_first": "100ms", "retry_longest": "500ms"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="three looks in a row at one bad image count as the destination being away"
-)
 @pytest.mark.parametrize("fault", [Fault.ABORT_BODY, Fault.RESET, Fault.HANG])
 async def test_a_layer_that_breaks_its_connection_holds_up_no_other_image(
     tmp_path: Path, fault: Fault

@@ -1,4 +1,4 @@
-"""What was verified is looked at again: losses are found, flickers are not, old evidence is stale."""
+"""What was verified is looked at again: losses are found, flickers are not, age is told."""
 
 from __future__ import annotations
 
@@ -75,6 +75,15 @@ async def test_one_wrong_404_takes_nothing_away(tmp_path: Path) -> None:
         assert told["state"] == "verified"
         assert [one["what"] for one in told["timeline"]].count("verified") == 1
         assert await watched.metric(LOST, **LABELS) == 0
+
+
+async def test_a_cache_that_says_304_to_everything_hides_no_loss(tmp_path: Path) -> None:
+    async with scene(tmp_path, destination=OFTEN) as stage, stage.watched() as watched:
+        stage.push("v1")
+        await watched.row(state="verified")
+        stage.registry.fault(Fault.NOT_MODIFIED_LIE)
+        stage.registry.lose_tag(REPOSITORY, "v1")
+        await watched.row(state="failed", reason="tag_missing")
 
 
 async def test_what_comes_and_goes_is_said_to_and_is_no_ten_alerts(tmp_path: Path) -> None:

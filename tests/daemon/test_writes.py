@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from running import Watched, until
 from scene import DESTINATION, LABELS, REPOSITORY, scene
 
@@ -374,7 +373,6 @@ async def at_rest(watched: Watched, expectation_id: str, image: dict[str, str]) 
     await until(quiet, told="no look any more")
 
 
-@pytest.mark.xfail(strict=True, reason="a look that is under way takes the request with it")
 async def test_a_look_that_began_before_it_was_asked_for_does_not_stand_for_it(
     tmp_path: Path,
 ) -> None:
