@@ -348,6 +348,7 @@ class Accessory(msgspec.Struct, frozen=True):
     """A signature or other referrer of an artifact."""
 
     digest: str = ""
+    type: str = ""
 
 
 class Label(msgspec.Struct, frozen=True):

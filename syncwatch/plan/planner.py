@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
 from syncwatch.model import SECOND, Millis, Origin
+from syncwatch.plan import beside
 from syncwatch.plan.deletions import Deletions, Gone, find_artifact, told_of
 from syncwatch.plan.opening import Opening, Told
 from syncwatch.plan.promises import Event
@@ -394,6 +395,8 @@ class Planner:
             woken = set(opened.destination_ids)
             for (repository, reference), answer in answers.items():
                 if isinstance(answer, Named):
+                    event = _event((repository, reference), answer)
+                    beside.keep(connection, name, event, answer.accessories, answer.read_at)
                     subjects.source_read(
                         connection, name, repository, reference, answer.digest, answer.read_at
                     )
@@ -404,6 +407,8 @@ class Planner:
                         source_repository=repository,
                         references=[reference],
                     )
+            for one in told:
+                self._read_signed(connection, one.event, now)
             deliveries.done(connection, delivery_ids)
             return opened.changes, woken
 
@@ -412,6 +417,11 @@ class Planner:
         changes, woken = await self._database.write(keep)
         self._publish(changes)
         self._wake(woken)
+
+    def _read_signed(self, connection: Connection, event: Event, now: Millis) -> None:
+        """A signature was pushed: its image is to be read again, for what lies beside it now."""
+        if digest := beside.signed_by(event.reference):
+            subjects.ask_sources_of(connection, self._harbor.name, event.repository, [digest], now)
 
     def _wake(self, destination_ids: set[int]) -> None:
         for one in destination_ids:

@@ -17,9 +17,10 @@ from syncwatch.plan.sources import Absent, Named, Sources, Unasked, named
 from syncwatch.store import subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from syncwatch.config import HarborSettings
+    from syncwatch.harbor import wire
     from syncwatch.runtime import Clock
     from syncwatch.store.database import Database
     from syncwatch.store.executions import DueTask
@@ -83,10 +84,26 @@ class Runs:
             known = await self._known_claims(repository, digests)
             if known != digests:
                 listed = await self._sources.list(repository)
-                parts = () if isinstance(listed, Unasked) else listed.artifacts
-                known |= digests & {part for one in parts for part in one.parts}
+                artifacts = () if isinstance(listed, Unasked) else listed.artifacts
+                known |= digests & {part for one in artifacts for part in one.parts}
+                await self._read_described(repository, artifacts, digests)
             found |= {(repository, digest) for digest in known}
         return found
+
+    async def _read_described(
+        self, repository: str, artifacts: Sequence[wire.SourceArtifact], pushed: set[str]
+    ) -> None:
+        """A referrer was pushed: its image is to be read again, for what lies beside it now."""
+        images = [
+            one.digest
+            for one in artifacts
+            if pushed & {beside.digest for beside in one.accessories or ()}
+        ]
+        if images:
+            now = self._clock.now()
+            await self._database.write(
+                lambda c: subjects.ask_sources_of(c, self._harbor.name, repository, images, now)
+            )
 
     async def _known_claims(self, repository: str, digests: set[str]) -> set[str]:
         return await self._database.read(

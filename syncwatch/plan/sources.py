@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
 from syncwatch.model import SECOND, Millis, Origin
+from syncwatch.plan.beside import accessories_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from syncwatch.harbor.client import HarborClient
+    from syncwatch.model import Accessory
     from syncwatch.runtime import Clock
 
 AT_ONCE = 4
@@ -31,7 +33,8 @@ FRESH = 5 * SECOND
 class Named:
     """What a reference names at the source; `pushed_at` is the tag's, in Harbor's clock.
 
-    `read_at` (ours) is before the question was asked. `parts` are digests judged inside it.
+    `read_at` (ours) is before the question was asked. `parts` are digests judged inside it,
+    `accessories` those of them that sign or describe it.
     """
 
     digest: str
@@ -40,6 +43,7 @@ class Named:
     parts: tuple[str, ...]
     fresh: bool
     read_at: Millis
+    accessories: tuple[Accessory, ...] = ()
 
     @property
     def origin(self) -> Origin:
@@ -131,4 +135,5 @@ def named(artifact: wire.SourceArtifact, reference: str, read_at: Millis) -> Nam
         parts=artifact.parts,
         fresh=fresh,
         read_at=read_at,
+        accessories=accessories_of(artifact),
     )

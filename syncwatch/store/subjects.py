@@ -72,6 +72,16 @@ def ask_source(connection: Connection, ids: Collection[int], at: Millis) -> None
     connection.execute(update(subjects).where(subjects.c.id.in_(ids)).values(source_due_at=at))
 
 
+def ask_sources_of(
+    connection: Connection, harbor: str, repository: str, digests: Collection[str], at: Millis
+) -> None:
+    """Have those source tags asked for that name one of these digests, by what we know."""
+    wanting = _newest(expectations.c.digest.in_(digests), *_OPEN_COPY)
+    connection.execute(
+        update(subjects).where(_of_source(harbor, repository), wanting).values(source_due_at=at)
+    )
+
+
 def artifact_deleted(
     connection: Connection,
     harbor: str,

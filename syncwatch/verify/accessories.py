@@ -30,7 +30,7 @@ async def looked_for(
 ) -> tuple[Accessory, ...]:
     """Each accessory of the manifest `subject` with what is known of it there; never raises."""
     wanted = accessories[:MOST]
-    listed = await _listed(visit, subject) if any(not one.reference for one in wanted) else {}
+    listed = await _listed(visit, subject)
     return tuple([await _looked_for(visit, one, listed) for one in wanted])
 
 
