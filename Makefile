@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint format lock bench docs clean
+.PHONY: help run test lint format lock bench fuzz docs clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -38,6 +38,9 @@ lock: $(STAMP) ## Resolve all dependencies anew into requirements.lock, with has
 
 bench: $(STAMP) ## Measure it (ARGS go to benchmarks/run.py)
 	@exec $(BIN)/python benchmarks/run.py $(ARGS)
+
+fuzz: $(STAMP) ## Alter real inputs and feed the parsers (ARGS="--cases 1000000 --target patterns")
+	@exec $(BIN)/python tests/fuzz/run.py $(ARGS)
 
 docs: $(STAMP) ## Write the generated parts of docs/ from the code
 	@exec $(BIN)/python docs/generate.py
