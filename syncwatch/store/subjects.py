@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, case, or_, select, update
 
-from syncwatch.model import Millis, Operation, State
+from syncwatch.model import Millis, Operation, Reason, State
 from syncwatch.store.dialect import insert
 from syncwatch.store.schema import claims, expectations, subjects
 
@@ -168,6 +168,8 @@ def pushed_between(
             subjects.c.policy_id == policy_id,
             subjects.c.source_repository == repository,
             expectations.c.operation == Operation.COPY,
+            # A deletion ended it: another push of the same second would be news.
+            expectations.c.reason != Reason.DELETED_AT_SOURCE,
             expectations.c.pushed_at >= begin,
             expectations.c.pushed_at <= end,
         )
