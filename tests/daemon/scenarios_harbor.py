@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +69,23 @@ class RecordedHarbor:
     def __post_init__(self) -> None:
         self.listener = Listener(self._application)
 
+    def tag(self, repository: str, reference: str, name: str, at: int) -> None:
+        """A tag set by the API."""
+        digest, _ = self.tags.get((repository, reference), (reference, 0))
+        self.tags[repository, name] = (digest, at)
+
+    def untag(self, repository: str, name: str) -> None:
+        """A tag deleted; its artifact stays."""
+        self.tags.pop((repository, name))
+
+    def delete(self, repository: str, reference: str) -> None:
+        """An artifact deleted, with every tag on it."""
+        digest, _ = self.tags.get((repository, reference), (reference, 0))
+        del self.artifacts[repository, digest]
+        for name in [name for name, (named, _) in self.tags.items() if named == digest]:
+            if name[0] == repository:
+                del self.tags[name]
+
     def put(self, repository: str, tag: str, image: Image, at: int) -> None:
         """A push: children first; a tag that names this digest already keeps its time."""
         for child in image.children:
@@ -88,6 +107,25 @@ class RecordedHarbor:
         )
         if tag and self.tags.get((repository, tag), ("", 0))[0] != image.digest:
             self.tags[repository, tag] = (image.digest, at)
+        self._attach(repository, tag, image)
+
+    def _attach(self, repository: str, tag: str, image: Image) -> None:
+        """What signs or describes an artifact is listed beside it (recording 10)."""
+        signed = re.fullmatch(r"sha256-([0-9a-f]{64})\.sig", tag)
+        about = f"sha256:{signed[1]}" if signed else _subject(image)
+        subject = self.artifacts.get((repository, about))
+        if subject is None:
+            return
+        beside = subject["accessories"] or []
+        row = {
+            "id": len(beside) + 1,
+            "digest": image.digest,
+            "subject_artifact_digest": about,
+            "subject_artifact_repo": repository,
+            "type": "signature.cosign" if signed else "subject.accessory",
+        }
+        if image.digest not in {one["digest"] for one in beside}:
+            subject["accessories"] = [*beside, row]
 
     def shown(self, artifact: dict[str, Any]) -> dict[str, Any]:
         """An artifact with the tags that name it now."""
@@ -147,7 +185,8 @@ class RecordedHarbor:
         repository = _repository(request)
         mine = [one for (name, _), one in self.artifacts.items() if name == repository]
         inside = {part["child_digest"] for one in mine for part in one["references"] or ()}
-        shown = [self.shown(one) for one in mine]
+        beside = {part["digest"] for one in mine for part in one["accessories"] or ()}
+        shown = [self.shown(one) for one in mine if one["digest"] not in beside]
         return web.json_response(
             [one for one in shown if one["tags"] or one["digest"] not in inside]
         )
@@ -163,6 +202,10 @@ class RecordedHarbor:
     async def _refused(self, _request: web.Request) -> web.Response:
         told = {"errors": [{"code": "FORBIDDEN", "message": "permission denied"}]}
         return web.json_response(told, status=403)
+
+
+def _subject(image: Image) -> str:
+    return str((json.loads(image.manifest).get("subject") or {}).get("digest", ""))
 
 
 def _repository(request: web.Request) -> str:

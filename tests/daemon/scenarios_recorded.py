@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from running import Watched, running, settings_file
 from scenarios_harbor import ZERO, RecordedClock, RecordedHarbor, millis, stamp
@@ -65,6 +66,11 @@ class Recording:
                     for tag in artifact["tags"] or ():
                         found[artifact["repository_name"], tag["name"]] = tag["push_time"]
         return found
+
+    def destination_name(self) -> str:
+        """The registry endpoint that its policies bring images to."""
+        made = (one for one in self.calls if one["path"] == "/registries")
+        return str(next(one["request"]["name"] for one in made if one["request"]))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -118,7 +124,8 @@ class Play:
         """A recorded value with our digests in it."""
         text = json.dumps(value)
         for recorded, image in self.images.items():
-            text = text.replace(recorded, image.digest)
+            # The tag of a signature holds the digest without its algorithm.
+            text = text.replace(_hex(recorded), _hex(image.digest))
         return json.loads(text)
 
     async def webhooks(self, count: int = 1000) -> None:
@@ -191,8 +198,22 @@ class Play:
             elif call["method"] == "DELETE" and path.startswith("/replication/policies/"):
                 identifier = int(path.rpartition("/")[2])
                 self._at(at, lambda i=identifier: self.harbor.policies.pop(i))
+            elif call["status"] < 300 and "/artifacts/" in path:
+                self._step_of_artifact(call, at)
         for row in self.recording.listed("executions").values():
             self._steps_of_execution(row)
+
+    def _step_of_artifact(self, call: Mapping[str, Any], at: float) -> None:
+        """A tag set or deleted by the API, or an artifact deleted; no webhook tells of a tag."""
+        _, _, project, _, rest, _, reference, *last = call["path"].split("/")
+        repository = f"{project}/{unquote(unquote(rest))}"
+        if call["method"] == "POST" and last == ["tags"]:
+            made = str(call["request"]["name"])
+            self._at(at, lambda: self.harbor.tag(repository, reference, made, round(at)))
+        elif call["method"] == "DELETE" and last:
+            self._at(at, lambda: self.harbor.untag(repository, last[-1]))
+        elif call["method"] == "DELETE":
+            self._at(at, lambda: self.harbor.delete(repository, self.ours(reference)))
 
     def _at(self, at: float, do: Callable[[], None]) -> None:
         self.steps.append(Step(at, do))
@@ -201,10 +222,9 @@ class Play:
         """POST /replication/policies, and the row as it reads back (recording 01)."""
         created = stamp(round(seconds * 1000) - 3)
         wanted = request["dest_registry"]["id"]
-        named = [one["request"] for one in self.recording.calls if one["path"] == "/registries"]
         registry = {
             "id": wanted,
-            "name": named[0]["name"],
+            "name": self.recording.destination_name(),
             "type": "docker-registry",
             "url": self.registry.url,
             "insecure": True,
@@ -261,11 +281,24 @@ class Play:
         whole = stamp(int(at) // 1000 * 1000)
         ended = task["end_time"] if status == "Succeed" else whole
         row["status"], row["end_time"] = status, ZERO if status == "InProgress" else ended
-        if status == "Succeed":
+        if status == "Succeed" and task["operation"] == "deletion":
+            self._delete(task)
+        elif status == "Succeed":
             self._copy(task)
 
+    def _delete(self, task: Mapping[str, Any]) -> None:
+        """What a task takes away: what each reference names there, with every tag on it."""
+        there = task["dst_resource"].partition(" [")[0]
+        for reference in self.ours(self._brings[task["id"]]):
+            digest = self.registry.digest(there, reference)
+            if digest is not None:
+                self.registry.contents.delete_manifest(there, digest)
+
     def _copy(self, task: Mapping[str, Any]) -> None:
-        """What a task brings: what its references name when it copies."""
+        """What a task brings: what its references name when it copies.
+
+        Where the digest is there already nothing is done, whatever it lacks (recording 06).
+        """
         source, there = (task[key].partition(" [")[0] for key in ("src_resource", "dst_resource"))
         policy = self.harbor.policies[self.harbor.executions[task["execution_id"]]["policy_id"]]
         every = [tag for repository, tag in self.harbor.tags if repository == source]
@@ -273,7 +306,7 @@ class Play:
             reference = self.ours(recorded)
             digest, _ = self.harbor.tags.get((source, reference), (reference, 0))
             present = self.registry.digest(there, reference)
-            if present is None or policy["override"]:
+            if present is None or (policy["override"] and present != digest):
                 image = next(one for one in self.images.values() if one.digest == digest)
                 self.registry.push(there, reference, image)
 
@@ -316,11 +349,8 @@ class Play:
             name = (repository, tag)
             if name in known and at == last[name]:
                 at = millis(known[name])
-            image = self.images[digest]
-            self._at(
-                at,
-                lambda r=repository, t=tag, i=image, a=at: self.harbor.put(r, t, i, a),
-            )
+            image, name = self.images[digest], (repository, self.ours(tag))
+            self._at(at, lambda n=name, i=image, a=at: self.harbor.put(*n, i, a))
 
     def _source_of(self, execution_id: int) -> str:
         return next(
@@ -337,7 +367,7 @@ class Play:
         for webhook in self.recording.webhooks:
             body = webhook["body"]
             data = body.get("event_data") or body["data"]
-            for one in data.get("resources", ()):
+            for one in data.get("resources", ()) if _tells_push(webhook) else ():
                 at = body["occur_at"] * 1000 if "occur_at" in body else millis(body["time"])
                 key = (at, data["repository"]["repo_full_name"], one["tag"], one["digest"])
                 found[key] = None
@@ -348,8 +378,17 @@ class Play:
             self.steps.append(Step(webhook["received_at"] * 1000, delivery=webhook))
 
 
+def _hex(digest: str) -> str:
+    return digest.partition(":")[2]
+
+
 def _creates_policy(call: Mapping[str, Any]) -> bool:
-    return call["method"] == "POST" and call["path"] == "/replication/policies"
+    made = call["method"] == "POST" and call["path"] == "/replication/policies"
+    return made and call["status"] == 201
+
+
+def _tells_push(webhook: Mapping[str, Any]) -> bool:
+    return webhook["body"]["type"] in ("PUSH_ARTIFACT", "harbor.artifact.pushed")
 
 
 def _replication(webhook: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -359,7 +398,7 @@ def _replication(webhook: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def pushes(play: Play) -> list[dict[str, Any]]:
     """The deliveries of PUSH_ARTIFACT, in recorded order."""
-    return [one for one in play.recording.webhooks if _replication(one) is None]
+    return [one for one in play.recording.webhooks if _tells_push(one)]
 
 
 @contextlib.asynccontextmanager
@@ -370,13 +409,16 @@ async def playing(
     given: Mapping[str, Image] | None = None,
     before: Callable[[Play], None] | None = None,
     deadline: str = "10m",
+    account: tuple[str, str] | None = None,
 ) -> AsyncIterator[Play]:
     """The daemon started just after the recording's last policy was made.
 
     `given` are images by the beginning of their recorded digest, where a plain one will not do;
-    `before` prepares what was there before.
+    `before` prepares what was there before. `account` is ours at the destination, which then
+    wants one.
     """
-    async with LabRegistry("cluster1").serving() as registry:
+    users = dict([account]) if account else None
+    async with LabRegistry("cluster1", users=users).serving() as registry:
         play = Play(Recording(name), given or {}, registry)
         if before:
             before(play)
@@ -388,10 +430,12 @@ async def playing(
             "webhook": {"authorization": "Bearer lab-secret"},
             "give_up_after": "4m",
         }
+        own = []
+        if account:
+            login = {"url": registry.url, "username": account[0], "password": account[1]}
+            own = [{"name": play.recording.destination_name(), **login}]
         config = settings_file(
-            tmp_path,
-            settings,
-            {"deadline": deadline, "grace": "30s"},
+            tmp_path, settings, {"deadline": deadline, "grace": "30s"}, more_destinations=own
         )
         try:
             async with running(config, clock=play.clock) as watched:
