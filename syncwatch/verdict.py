@@ -40,6 +40,9 @@ FAILED_STEPS = (5, 15, 60, 120, 300, 600)
 CONFIRMED_AFTER = 2 * SECOND
 """How soon a loss is looked at once more, before it is called one."""
 
+SOURCE_WITHIN = 10 * SECOND
+"""So soon the source is asked whether it still has what is not at the destination."""
+
 STEADY = 3
 """What came and went has to be seen so often in a row before it is called verified again."""
 
@@ -85,8 +88,8 @@ class Owed:
 class Run:
     """One task of Harbor's that was to bring the image, or an execution that made no task.
 
-    `began_at`, `ended_at` (whole seconds) and `changed_at` are in our clock; `errors` counts
-    attempts known to have failed; `made_tasks` is False where the execution has none (yet).
+    `ended_at` (whole seconds) and `changed_at` are in our clock; `errors` counts attempts known to
+    have failed; `made_tasks` is False where the execution has none (yet).
     """
 
     execution_id: int
@@ -98,7 +101,6 @@ class Run:
     errors: int
     made_tasks: bool
     by_event: bool = True
-    began_at: Millis = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class Facts:
     (0 for never). `next_run_at` is the next run of a scheduled policy.
     Of the looks before this one: `troubled` says that the last met a problem too, `wanting` that
     the last one that met none did not prove the digest either (`wanting_since`: nor those since
-    then), `good` how many in a row did;
+    then), `good` how many in a row did; `told_gone` that Harbor told of its deletion at the source,
+    which was not read since; `policies_at` is when Harbor's policies were last read;
     `flaps` is how often the expectation left `verified` within the last hour.
     """
 
@@ -138,6 +141,8 @@ class Facts:
     troubled: bool = False
     wanting: bool = False
     wanting_since: Millis | None = None
+    told_gone: bool = False
+    policies_at: Millis | None = None
     good: int = 0
     flaps: int = 0
 
@@ -149,7 +154,7 @@ def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> V
     if seen.proves(owed.digest, owed.required_level):
         return _proved(owed, seen, facts, now)
     if seen.problem is Reason.POLICY_BLOCKED:
-        return broken(owed, Reason.POLICY_BLOCKED, "is there, and a policy there forbids it", now)
+        return _blocked(owed, facts, now)
     if seen.problem is not None:
         return unanswered(owed, seen.problem, seen.detail, facts, now)
     return _wanting(owed, seen, facts, now)
@@ -183,7 +188,23 @@ def once_more(seen: Observation, facts: Facts, now: Millis) -> Millis | None:
 
 
 def _depth(seen: Observation) -> str:
-    return ", every byte of it" if seen.level is Level.READABLE else ""
+    readable = seen.level is Level.READABLE
+    return ": its manifests hash right, and every layer was read at its end" if readable else ""
+
+
+def _blocked(owed: Owed, facts: Facts, now: Millis) -> Verdict:
+    """412: what is there now may not be pulled. It may be what was there before, still."""
+    hope = _hope(facts, now)
+    if owed.state is State.VERIFIED:
+        if not facts.troubled:
+            words = f"{owed.names} may not be pulled; one more look is due."
+            return Verdict(Happening.UNANSWERED, None, words, now + CONFIRMED_AFTER)
+    elif hope:
+        return awaited(owed, *hope, now)
+    elif last_ended(facts) is None and now < owed.deadline_at:
+        return awaited(owed, *silence(owed, facts), now)
+    told = "may not be pulled: a policy there forbids it (412)"
+    return broken(owed, Reason.POLICY_BLOCKED, told, now)
 
 
 def unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Millis) -> Verdict:
@@ -292,7 +313,9 @@ def without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Mil
     if not asked and facts.answers:
         # The feed will have been read past the deadline in a moment.
         return Verdict(Happening.AWAITED, *silence(owed, facts), now + SECOND)
-    if not asked or not facts.reaches_back:
+    # Policies that cannot be read since may have been switched off or deleted: nothing was owed.
+    known = facts.policies_at is None or facts.policies_at >= owed.deadline_at
+    if not asked or not facts.reaches_back or not known:
         words = f"{owed.names} {told}, and Harbor could not be asked for its executions."
         return Verdict(
             Happening.UNANSWERED, Reason.HARBOR_UNREACHABLE, words, later(owed, AWAITED_STEPS, now)
@@ -375,7 +398,7 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
     wrong, told = _fault(owed, seen)
     absent = wrong in (Reason.MISSING, Reason.TAG_MISSING)
     if owed.state is State.VERIFIED and (
-        not facts.wanting or (absent and _may_be_gone(owed, facts))
+        not facts.wanting or (absent and _may_be_gone(owed, facts, now))
     ):
         # One replica that lags behind one address is no loss: a second look has to say so too. Nor
         # is it one where the source no longer has it either.
@@ -409,9 +432,16 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
     return replace(found, due_at=due_at)
 
 
-def _may_be_gone(owed: Owed, facts: Facts) -> bool:
-    """Whether the source may have lost it too: it was not asked since the destination lacks it."""
+def _may_be_gone(owed: Owed, facts: Facts, now: Millis) -> bool:
+    """Whether the source may have lost it too: it was not asked since the destination lacks it.
+
+    A source that cannot be asked is not waited for, unless Harbor told of a deletion itself.
+    """
+    if facts.told_gone:
+        return True
     if not facts.answers or facts.wanting_since is None:
+        return False
+    if now - facts.wanting_since > max(facts.grace, SOURCE_WITHIN):
         return False
     read = facts.source_read_at is not None and facts.source_read_at >= facts.wanting_since
     return not read or facts.source_digest != owed.digest
@@ -422,12 +452,14 @@ def _moment(at: Millis) -> str:
 
 
 def _claimed_since(owed: Owed, run: Run | None) -> Millis | None:
-    """When Harbor claimed it anew after our last proof; None where it has not."""
-    if run is None or not succeeded(run):
+    """When Harbor claimed it anew after our last proof; None where it has not.
+
+    Whenever a run is seen to end its images are looked at once more, so that a proof is younger
+    than what we know of any run before it. Harbor's own times are whole seconds.
+    """
+    if run is None or not succeeded(run) or run.changed_at <= (owed.proved_at or 0):
         return None
-    ended = run.ended_at if run.ended_at is not None else run.changed_at
-    anew = max(run.began_at, ended) > (owed.proved_at or 0)
-    return max(run.began_at, ended) if anew else None
+    return run.ended_at if run.ended_at is not None else run.changed_at
 
 
 _STAY = {

@@ -87,6 +87,18 @@ def _of_policy(policy: Policy, adapter: str) -> Iterator[Finding]:
         )
 
 
+def may_not_read(harbor: str, projects: Sequence[str]) -> Finding:
+    """What pushes and deletions there name cannot be told."""
+    return Finding(
+        "permission_missing",
+        Severity.ERROR,
+        f"harbor {harbor}: artifacts",
+        f"Harbor {harbor} does not let us read artifacts of {', '.join(projects[:5])}: what was "
+        "pushed or deleted there cannot be told.",
+        "Give the robot account read and list of artifact in these projects.",
+    )
+
+
 def _malformed(policy: Policy, *, stops_all: bool) -> Iterator[Finding]:
     for kind, value, _ in policy.rules.filters:
         if kind not in ("name", "tag") or not isinstance(value, str):

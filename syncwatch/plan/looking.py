@@ -19,7 +19,7 @@ from syncwatch.store import expectations, findings, policies
 from syncwatch.store.schema import expectations as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy import Connection
 
@@ -124,7 +124,7 @@ class Looking:
             one.policy_id for one in known if one.gone_at is None and one.policy_id not in there
         ]
         asked = missing[:ASKED_AT_ONCE]
-        return frozenset([one for one in asked if await self._client.policy_is_gone(one)])
+        return frozenset([one for one in asked if await _gone(self._client.policy_is_gone(one))])
 
     async def _gone_registries(
         self, known: Sequence[Destination], listed: Sequence[wire.RegistryEndpoint]
@@ -134,7 +134,7 @@ class Looking:
             one.registry_id for one in known if one.gone_at is None and one.registry_id not in there
         }
         asked = sorted(missing)[:ASKED_AT_ONCE]
-        return frozenset([one for one in asked if await self._client.registry_is_gone(one)])
+        return frozenset([one for one in asked if await _gone(self._client.registry_is_gone(one))])
 
     def _keep(self, connection: Connection, seen: Seen) -> Looked:
         row = policies.harbor_row(connection, self._harbor)
@@ -307,15 +307,30 @@ def _of_harbor(harbor: str, seen: Seen) -> list[Finding]:
     return found
 
 
+async def _gone(asked: Awaitable[bool]) -> bool:
+    """Whether something is gone; what we may not ask about is not known to be."""
+    try:
+        return await asked
+    except OutboundError as error:
+        if error.kind != "forbidden":
+            raise
+        return False
+
+
 def _why_down(harbor: str, error: OutboundError) -> Finding:
-    rejected = error.kind in ("unauthorized", "forbidden")
+    finding, cure = _FINDINGS.get(error.kind, _FINDINGS[""])
     log.warning("harbor_down", harbor=harbor, kind=error.kind, error=error.message)
-    return Finding(
-        "credential_rejected" if rejected else "harbor_unreachable",
-        Severity.ERROR,
-        f"harbor {harbor}",
-        f"{error.message}.",
-        "Check username and password, and that the robot account is enabled and not expired."
-        if rejected
-        else "Check its url, the network between, and its certificate.",
-    )
+    return Finding(finding, Severity.ERROR, f"harbor {harbor}", f"{error.message}.", cure)
+
+
+_FINDINGS = {
+    "unauthorized": (
+        "credential_rejected",
+        "Check username and password, and that the robot account is enabled and not expired.",
+    ),
+    "forbidden": (
+        "permission_missing",
+        "Give the robot account list and read of replication-policy, replication and registry.",
+    ),
+    "": ("harbor_unreachable", "Check its url, the network between, and its certificate."),
+}

@@ -15,12 +15,13 @@ from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
 from syncwatch.model import SECOND, Millis, Origin
 from syncwatch.plan import beside
+from syncwatch.plan import findings as policy_findings
 from syncwatch.plan.deletions import Deletions, Gone, find_artifact, told_of
 from syncwatch.plan.opening import Opening, Told
 from syncwatch.plan.promises import Event
 from syncwatch.plan.runs import Runs
 from syncwatch.plan.sources import Absent, Named, Sources, Unasked
-from syncwatch.store import deliveries, executions, expectations, policies, subjects
+from syncwatch.store import deliveries, executions, expectations, findings, policies, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,7 @@ class Planner:
         self._opening = Opening(harbor.name, settings)
         self._deletions = Deletions(harbor.name, settings)
         self._runs = Runs(harbor, database, self._sources, clock)
+        self._refused: frozenset[str] | None = None
         self._tried_look_at: Millis = 0
         self._heard_at: Millis = 0
 
@@ -94,7 +96,20 @@ class Planner:
         again = await self._plan_deliveries(waiting, now)
         again |= await self._plan_tasks(now)
         again |= await self._read_sources(now)
+        await self._tell_refused(now)
         return 0.0 if again else min(1.0, self._harbor.policies_every.total_seconds())
+
+    async def _tell_refused(self, now: Millis) -> None:
+        """Say once which projects we may not read: what they hold cannot be told."""
+        refused = frozenset(self._sources.refused)
+        if refused == self._refused:
+            return
+        self._refused = refused
+        found = (
+            [policy_findings.may_not_read(self._harbor.name, sorted(refused))] if refused else []
+        )
+        name = self._harbor.name
+        await self._database.write(lambda c: findings.replace(c, name, "sources", found, now))
 
     async def _look(
         self, now: Millis, waiting: Sequence[StoredDelivery]

@@ -81,6 +81,8 @@ class Sources:
         self._clock = clock
         self._lists: dict[str, Listing] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self.refused: set[str] = set()
+        """Projects whose artifacts Harbor did not let us read when they were last asked for."""
 
     async def read_all(
         self, names: Iterable[tuple[str, str]]
@@ -97,7 +99,8 @@ class Sources:
             try:
                 artifact = await self._client.artifact(repository, reference)
             except OutboundError as error:
-                return Unasked(error.kind)
+                return self._unasked(repository, error)
+        self.refused.discard(repository.partition("/")[0])
         if artifact is None:
             return Absent(read_at)
         return named(artifact, reference, read_at)
@@ -113,9 +116,14 @@ class Sources:
                 try:
                     listed = await self._client.artifacts(repository)
                 except OutboundError as error:
-                    return Unasked(error.kind)
+                    return self._unasked(repository, error)
             self._lists[repository] = Listing(listed, read_at)
         return self._lists[repository]
+
+    def _unasked(self, repository: str, error: OutboundError) -> Unasked:
+        if error.kind == "forbidden":
+            self.refused.add(repository.partition("/")[0])
+        return Unasked(error.kind)
 
     def forget_lists(self) -> None:
         """What was listed may be old by now."""

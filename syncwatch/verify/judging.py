@@ -16,6 +16,7 @@ from syncwatch.model import (
     HOUR,
     SECOND,
     Change,
+    Happening,
     Level,
     Millis,
     Observation,
@@ -175,6 +176,7 @@ def _owed_there(
             subject_rows.c.source_digest,
             subject_rows.c.source_read_at,
             subject_rows.c.proofs_since,
+            subject_rows.c.deleted_at,
             revisions.c.rules,
         )
         .join(subject_rows, subject_rows.c.newest_id == rows.c.id)
@@ -227,13 +229,20 @@ def _judge(
             verdict,
             now=now,
             observed_at=seen.at if seen.problem is None else None,
-            reached=seen.reached(row.digest),
+            reached=_reached(row, seen, verdict),
             paused_until=terms.paused_until if terms.paused_until > now else 0,
             ended=_ended(run) if run else None,
         )
     except IllegalTransitionError:
         return None, replace(verdict, ask_source=False, flapping=False)
     return change, verdict
+
+
+def _reached(row: Row[Any], seen: Observation, verdict: Verdict) -> Level | None:
+    """How deep the look went; what is not there any more is matched by its absence."""
+    if row.operation != Operation.DELETION:
+        return seen.reached(row.digest)
+    return Level.MATCHED if verdict.happening is Happening.SEEN else None
 
 
 def _ended(run: Run) -> expectations.Ended:
@@ -299,6 +308,8 @@ def _facts(
         retry_longest=terms.retry_longest,
         troubled=looks.troubled,
         wanting=looks.wanting(row.digest, level),
+        told_gone=row.deleted_at is not None and row.deleted_at >= row.pushed_at,
+        policies_at=harbor.last_look_at,
         wanting_since=looks.wanting_since(row.digest, level),
         good=looks.good(row.digest, level),
         flaps=_flaps(connection, row, now),
@@ -394,7 +405,6 @@ def _run_of_task(task: Row[Any], skew: Millis) -> Run:
         errors=max(task.errors, task.failures),
         made_tasks=True,
         by_event=task.trigger == Trigger.EVENT_BASED,
-        began_at=task.began - skew,
     )
 
 
@@ -411,5 +421,4 @@ def _run_of_execution(execution: Row[Any], skew: Millis) -> Run:
         errors=0,
         made_tasks=unread,
         by_event=execution.trigger == Trigger.EVENT_BASED,
-        began_at=execution.start_at - skew,
     )

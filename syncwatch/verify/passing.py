@@ -18,13 +18,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from syncwatch.errors import OutboundError
 from syncwatch.model import HOUR, MINUTE, Millis
-from syncwatch.verify.refusal import is_absence, is_bare
+from syncwatch.verify.refusal import is_absence, is_bare, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from syncwatch.outbound import Answer
     from syncwatch.verify.visit import Registry, Visit
 
@@ -72,14 +69,16 @@ class Passing:
     async def words(self, visit: Visit) -> str:
         """Why a look at the visit's repository would create what it looks for; "" if not.
 
-        Where it cannot be told, "" too: the look itself will say what kept us from asking.
+        Where it cannot be told, "" too: the look itself will say what we may not ask. Raises
+        OutboundError where no answer came or one of trouble: then a look might create it.
         """
         place = visit.repository.partition("/")[0] if self._is_harbor else ""
         known, now = self._known.get(place), self._registry.clock()
         if known is not None and now < known.until:
             return known.words
-        asked = self._of_project(visit, place) if self._is_harbor else self._of_registry(visit)
-        told = await _or_none(asked)
+        told = await (
+            self._of_project(visit, place) if self._is_harbor else self._of_registry(visit)
+        )
         while len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
         lasts = ORDINARY_FOR if told == "" else SUSPECT_FOR
@@ -90,7 +89,8 @@ class Passing:
         answer = await visit.ask_for_manifest(NOBODY)
         if answer.status == 404:
             return "" if is_absence(answer) or is_bare(answer) else None
-        if answer.status != 500 or not _is_of_upstream(answer):
+        if not (answer.status == 500 and _is_of_upstream(answer)):
+            self._demand_an_answer(answer)
             return None
         return "it is a cache that fetches what it is asked for (proxy.remoteurl)"
 
@@ -102,6 +102,7 @@ class Passing:
         }
         answer, _ = await visit.trail.follow("GET", url, headers, 64 * 1024)
         if answer.status != 200:
+            self._demand_an_answer(answer)
             return None
         try:
             read = msgspec.json.decode(answer.body, type=_Project)
@@ -111,12 +112,9 @@ class Passing:
             return ""
         return f"project {project} is a proxy cache, which fetches what it is asked for"
 
-
-async def _or_none(asked: Awaitable[str | None]) -> str | None:
-    try:
-        return await asked
-    except OutboundError:
-        return None
+    def _demand_an_answer(self, answer: Answer) -> None:
+        if answer.status == 429 or answer.status >= 500:
+            raise refusal(answer, self._registry.place, self._registry.clock())
 
 
 def _is_of_upstream(answer: Answer) -> bool:

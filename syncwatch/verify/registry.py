@@ -97,20 +97,26 @@ class RegistryClient:
         )
 
     async def look_through(self, repository: str) -> Observation | None:
-        """Why a look there would create what it looks for (`pull_through`); None if it would not.
+        """Why no look may be taken there; None if it may.
 
-        To be asked before `look`; the answer is kept for a while.
+        A look at a cache would create what it looks for (`pull_through`), and one that cannot be
+        asked whether it is one may be. To be asked before `look`; the answer is kept for a while.
         """
         visit = Visit(self._registry, repository)
         began_at = self._registry.clock()
-        words = await self._passing.words(visit)
-        if not words:
+        words: list[str] = []
+
+        async def ask() -> None:
+            words.append(await self._passing.words(visit))
+
+        trouble = await self._trouble(ask())
+        if trouble is None and not words[0]:
             return None
         return Observation(
             began_at,
             self._registry.clock(),
-            problem=Reason.PULL_THROUGH,
-            detail=f"{self._registry.place}: {words}",
+            problem=Reason(trouble.kind) if trouble else Reason.PULL_THROUGH,
+            detail=str(trouble) if trouble else f"{self._registry.place}: {words[0]}",
             requests=tuple(visit.trail.requests),
         )
 

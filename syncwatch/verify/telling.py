@@ -75,7 +75,7 @@ class Telling:
 
     async def passed_through(self, project: str, through: Observation | None) -> None:
         """Say once which places fetch what they are asked for."""
-        told = through.detail if through else ""
+        told = through.detail if through and through.problem is Reason.PULL_THROUGH else ""
         if self._through is not None and self._through.get(project, "") == told:
             return
         others = {one: why for one, why in (self._through or {}).items() if one != project}
