@@ -103,7 +103,6 @@ async def test_03_a_tag_by_the_api_is_verified_and_deletions_are_told_apart(
         assert await play.watched.metric(SETTLED) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="a deletion shows the level of what is still there")
 async def test_03_a_deletion_is_proven_as_deep_as_matched(tmp_path: Path) -> None:
     async with playing("03-retag-and-delete", tmp_path) as play:
         await play.webhooks()
