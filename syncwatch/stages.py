@@ -247,6 +247,7 @@ def _manner(destination: Destination, settings: DestinationSettings) -> Manner:
         recheck_after=min(millis(settings.recheck_after), millis(settings.stale_after) // 2),
         platforms=settings.platforms,
         conditional=destination.type in ANSWERS_FROM_THE_TAG,
+        proofs_kept=millis(settings.proofs_kept),
         full_check_every=millis(settings.full_check_every) if settings.full_check_every else 0,
         full_check_bytes_per_second=settings.full_check_bytes_per_second,
     )

@@ -309,13 +309,13 @@ def without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Mil
         return awaited(owed, *silence(owed, facts), now)
     if seen.began_at < owed.deadline_at:
         return Verdict(Happening.AWAITED, *silence(owed, facts), now)
-    asked = facts.asked_at is not None and facts.asked_at >= owed.deadline_at
+    # Policies that were not read since may have been switched off or deleted: nothing was owed.
+    read = (facts.asked_at, facts.policies_at)
+    asked = all(at is not None and at >= owed.deadline_at for at in read)
     if not asked and facts.answers:
-        # The feed will have been read past the deadline in a moment.
+        # Feed and policies will have been read past the deadline in a moment.
         return Verdict(Happening.AWAITED, *silence(owed, facts), now + SECOND)
-    # Policies that cannot be read since may have been switched off or deleted: nothing was owed.
-    known = facts.policies_at is None or facts.policies_at >= owed.deadline_at
-    if not asked or not facts.reaches_back or not known:
+    if not asked or not facts.reaches_back:
         words = f"{owed.names} {told}, and Harbor could not be asked for its executions."
         return Verdict(
             Happening.UNANSWERED, Reason.HARBOR_UNREACHABLE, words, later(owed, AWAITED_STEPS, now)

@@ -86,6 +86,10 @@ class DestinationSettings(Remote):
         timedelta(seconds=10),
         description="How old the last look at a verified image is before it is worth another.",
     )
+    proofs_kept: Duration = Field(
+        timedelta(hours=24),
+        description="For how long a layer that was proven there is not asked for again.",
+    )
     full_check_every: Moment | None = Field(
         None,
         description="How often every byte of a verified image is read and hashed. Default: never.",

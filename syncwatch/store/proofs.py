@@ -1,4 +1,4 @@
-"""Blobs that were proven at a destination, remembered for a day. In and out: `verify`.
+"""Blobs that were proven at a destination, remembered for a while. In and out: `verify`.
 
 A proof belongs to (destination, repository, digest): the layers that images share are asked for
 once. It says that the blob was whole when the look began, so it does not outlive what may have
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-KEPT: Millis = 24 * HOUR
-"""How long a proof is good for."""
+KEPT: Millis = 30 * 24 * HOUR
+"""How long a proof is kept at most; `proofs_kept` of the destination says how long it is good."""
 
-ALTERED_KEPT: Millis = 90 * KEPT
+ALTERED_KEPT: Millis = 3 * KEPT
 """How long it is remembered that a blob has other bytes, unless it is hashed again."""
 
 _ASKED_AT_ONCE = 500

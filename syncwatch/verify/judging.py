@@ -38,7 +38,7 @@ from syncwatch.store.schema import expectations as rows
 from syncwatch.store.schema import policies as policy_rows
 from syncwatch.store.schema import revisions
 from syncwatch.store.schema import subjects as subject_rows
-from syncwatch.verdict import Facts, Owed, Run, decide
+from syncwatch.verdict import Facts, Owed, Run, decide, last_ended
 from syncwatch.verify.deletion import decide_deletion
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _judge(
     if (row.proofs_since or 0) > looks.asked:
         # Somebody asked for a look while this one was under way.
         verdict = replace(verdict, due_at=now)
-    run = next((one for one in facts.runs if one.task_id is not None), None)
+    run = next((one for one in facts.runs if one.task_id is not None), last_ended(facts))
     try:
         change = expectations.judge(
             connection,
@@ -246,8 +246,9 @@ def _reached(row: Row[Any], seen: Observation, verdict: Verdict) -> Level | None
 
 
 def _ended(run: Run) -> expectations.Ended:
-    succeeded = run.status == Status.SUCCEED
-    return expectations.Ended(run.execution_id, run.task_id, run.ended_at if succeeded else None)
+    """The run that a row is to remember as its own, one without a task too: it copied nothing."""
+    claimed = run.task_id is not None and run.status == Status.SUCCEED
+    return expectations.Ended(run.execution_id, run.task_id, run.ended_at if claimed else None)
 
 
 def _owed(row: Row[Any], destination: Destination) -> Owed:

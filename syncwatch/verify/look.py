@@ -79,16 +79,20 @@ class Look:
             self.accessories = await looked_for(self._visit, self.served, beside)
 
     async def _named(self, reference: str, digests: Collection[str]) -> str | None:
-        """The digest that a tag names; by hashing, where the registry does not say."""
+        """The digest that a tag names; by hashing, where the registry does not say it in kind."""
         only = next(iter(digests)) if self.depth.conditional and len(digests) == 1 else ""
         found = await self._visit.head(reference, but=only)
-        if found is None or found.named is not None:
-            return found.named if found else None
+        if found is None:
+            return None
+        like = next(iter(digests), "sha256:")
+        if found.named is not None and _algorithm(found.named) == _algorithm(like):
+            return found.named
         got = found if found.body is not None else await self._visit.get(reference)
         if got is None or got.body is None:
             return None
         self._visit.demand_manifest(got)
-        return got.named or digest_of(got.body)
+        same = got.named is not None and _algorithm(got.named) == _algorithm(like)
+        return got.named if same else digest_of(got.body, like=like)
 
     async def _is_there(self, digest: str) -> Held:
         """What is under a digest that nothing here names; the registry's word is enough."""
@@ -135,3 +139,7 @@ class Look:
         self._visit.demand_manifest(found)
         self.words.append(f"the bytes under {digest} hash to {actual}")
         return Held.CORRUPT
+
+
+def _algorithm(digest: str) -> str:
+    return digest.partition(":")[0]

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from syncwatch.model import HOUR, MINUTE, Millis
+from syncwatch.outbound import BODY_LIMIT
 from syncwatch.verify.refusal import is_absence, is_bare, refusal
 
 if TYPE_CHECKING:
@@ -85,6 +86,23 @@ class Passing:
         self._known[place] = _Known(told or "", now + lasts)
         return told or ""
 
+    async def is_nowhere(self, visit: Visit) -> bool:
+        """Whether a Harbor says, to an accepted credential, that the project does not exist.
+
+        Its /v2 answers 401 there, whatever the credential (server/middleware/v2auth).
+        """
+        if not self._is_harbor or self._registry.authentication.is_anonymous:
+            return False
+        answer = await self._asked(visit, visit.repository.partition("/")[0])
+        return answer.status == 404 and is_absence(answer)
+
+    async def _asked(self, visit: Visit, project: str) -> Answer:
+        url = f"{self._registry.url}/api/v2.0/projects/{quote(project, safe='')}"
+        login = self._registry.authentication.by_password().headers
+        headers = {**login, "X-Is-Resource-Name": "true"}
+        answer, _ = await visit.trail.follow("GET", url, headers, BODY_LIMIT)
+        return answer
+
     async def _of_registry(self, visit: Visit) -> str | None:
         answer = await visit.ask_for_manifest(NOBODY)
         if answer.status == 404:
@@ -95,12 +113,7 @@ class Passing:
         return "it is a cache that fetches what it is asked for (proxy.remoteurl)"
 
     async def _of_project(self, visit: Visit, project: str) -> str | None:
-        url = f"{self._registry.url}/api/v2.0/projects/{quote(project, safe='')}"
-        headers = {
-            **self._registry.authentication.by_password().headers,
-            "X-Is-Resource-Name": "true",
-        }
-        answer, _ = await visit.trail.follow("GET", url, headers, 64 * 1024)
+        answer = await self._asked(visit, project)
         if answer.status != 200:
             self._demand_an_answer(answer)
             return None

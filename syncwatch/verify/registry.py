@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from syncwatch.errors import OutboundError
-from syncwatch.model import SECOND, Level, Observation, Reason
+from syncwatch.model import SECOND, Held, Level, Observation, Reason
 from syncwatch.verify.authentication import Authentication
 from syncwatch.verify.look import Depth, Look
 from syncwatch.verify.passing import Passing
@@ -81,6 +81,8 @@ class RegistryClient:
         began_at = self._registry.clock()
         within = LOOK_SECONDS if not look.depth.full else FULL_LOOK_SECONDS
         trouble = await self._trouble(look.see(reference, digests), within)
+        if trouble is not None and trouble.kind == "unauthorized" and await self._nowhere(visit):
+            look.held, trouble = dict.fromkeys(digests, Held.ABSENT), None
         return Observation(
             began_at,
             self._registry.clock(),
@@ -95,6 +97,12 @@ class RegistryClient:
             altered=frozenset(look.altered),
             accessories=look.accessories,
         )
+
+    async def _nowhere(self, visit: Visit) -> bool:
+        try:
+            return await self._passing.is_nowhere(visit)
+        except OutboundError:
+            return False
 
     async def look_through(self, repository: str) -> Observation | None:
         """Why no look may be taken there; None if it may.

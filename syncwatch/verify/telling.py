@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _FINDINGS = {
     Reason.UNREACHABLE: ("destination_unreachable", "Check that it runs, its url, the network."),
     Reason.SERVER_ERROR: ("destination_unreachable", "Look into the registry's own log."),
+    Reason.UNREADABLE_ANSWER: (
+        "destination_unreachable",
+        "Check url: what answers there does not answer as a registry does.",
+    ),
     Reason.TLS_ERROR: ("destination_tls", "Set ca_file to the certificate of its authority."),
     Reason.UNAUTHORIZED: ("destination_unauthorized", "Check username and password for reading."),
     Reason.FORBIDDEN: ("destination_unauthorized", "Give that user the right to pull."),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from syncwatch.model import MINUTE, SECOND, Level, Millis, Observation, Reason
+from syncwatch.model import HOUR, MINUTE, SECOND, Level, Millis, Observation, Reason
 from syncwatch.runtime import log
 from syncwatch.store import policies, proofs
 from syncwatch.verify import due as dues
@@ -37,10 +37,18 @@ JUDGED_AT_ONCE = 20
 """Names judged in one transaction where no look was needed."""
 
 TRIES = 3
-"""So many looks in a row that reach nothing, and the destination counts as unreachable."""
+"""After so many looks in a row that met trouble the destination's root is asked."""
 
 AWAY = frozenset({Reason.UNREACHABLE, Reason.TLS_ERROR})
-"""Problems of the destination as a whole, not of one name there."""
+"""Problems of the root with which no look is worth its request."""
+
+TROUBLE = AWAY | {
+    Reason.SERVER_ERROR,
+    Reason.UNREADABLE_ANSWER,
+    Reason.UNAUTHORIZED,
+    Reason.FORBIDDEN,
+}
+"""Problems of a name that may be the destination's."""
 
 PING_EVERY = MINUTE
 LONGEST = 5.0
@@ -82,6 +90,7 @@ class Manner:
     `recheck_per_minute` looks at what is verified, none of them within `recheck_after`
     (milliseconds) of the one before; `platforms` have to be there of an index (none named: all).
     `conditional` says that it answers 304 from the tag itself, so that it proves what that names.
+    A blob that was proven is not asked for again within `proofs_kept` (milliseconds).
     Every byte is hashed once in `full_check_every` (milliseconds; 0 for never).
     """
 
@@ -90,6 +99,7 @@ class Manner:
     recheck_after: Millis = 10 * SECOND
     platforms: tuple[str, ...] = ()
     conditional: bool = False
+    proofs_kept: Millis = 24 * HOUR
     full_check_every: Millis = 0
     full_check_bytes_per_second: int = 1
 
@@ -127,6 +137,7 @@ class Verifier:
         self._wrong_address = wrong_address
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._failures = 0
+        self._trials = 0
         self._conditional_next = False
         self._away: Observation | None = None
         self._again_at: Millis = 0
@@ -274,11 +285,11 @@ class Verifier:
         return self._manner.conditional and due.at_rest and self._conditional_next
 
     async def _vouched(self, due: Due, digests: Collection[str]) -> Vouched:
-        """Blobs that were proven within a day, and since Harbor last touched what was proven."""
-        day_ago = self._clock.now() - proofs.KEPT
+        """Blobs that were proven lately, and since Harbor last touched what was proven."""
+        good = self._clock.now() - self._manner.proofs_kept
 
         def read(connection: Connection) -> proofs.Kept:
-            since, one = max(day_ago, due.proofs_since), self._destination
+            since, one = max(good, due.proofs_since), self._destination
             if due.proved:
                 skew = policies.used_skew(policies.harbor_row(connection, one.harbor).skew)
                 touched = proofs.good_since(connection, one.harbor, due.repository, skew)
@@ -289,22 +300,22 @@ class Verifier:
         return Vouched(kept.proven, kept.altered)
 
     async def _learn(self, seen: Observation, name: str = "") -> None:
-        """What a look at a name (or at the root) tells of the destination as a whole."""
+        """What a look at a name (or at the root) tells of the destination as a whole.
+
+        Names may be bad by themselves: after some looks in a row that met trouble the root is
+        asked whether it is the destination's.
+        """
         now = self._asked_at = self._clock.now()
-        if seen.problem in AWAY:
-            self._failures += 1
-            if self._failures >= TRIES and name:
-                # Its images may be bad by themselves; the root tells whether it is there.
-                seen = await self._client.ping()
-            if seen.problem not in AWAY:
-                self._failures = 0
-            elif self._failures >= TRIES:
-                self._away = seen
-                pause = SECOND << min(self._failures - TRIES, 6)
-                self._again_at = now + min(pause, MINUTE)
-        else:
-            self._failures, self._away = 0, None
-        await self._telling.asked(seen, of_one=bool(name) and self._away is None)
+        self._failures = self._failures + 1 if seen.problem in TROUBLE else 0
+        if name and self._failures and self._failures % TRIES == 0:
+            seen, name = await self._client.ping(), ""
+        if not name and seen.problem in AWAY:
+            self._trials += 1
+            self._away = seen
+            self._again_at = now + min(SECOND << min(self._trials - 1, 6), MINUTE)
+        elif not name or seen.problem not in AWAY:
+            self._trials, self._away = 0, None
+        await self._telling.asked(seen, of_one=bool(name))
 
     async def _judge_unseen(self, due: Sequence[Due], seen: Observation) -> None:
         for begin in range(0, len(due), JUDGED_AT_ONCE):

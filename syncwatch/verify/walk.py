@@ -175,9 +175,7 @@ class Walk:
     def _fresh(self, listed: Iterable[_Part]) -> list[_Part]:
         """The children that have to be there and were not met before; plain blobs are put aside."""
         fresh = []
-        for part in listed:
-            if not self._is_wanted(part):
-                continue
+        for part in self._wanted(list(listed)):
             if not part.descriptor.is_manifest:
                 self._collect(part)
             elif part.digest not in self._children:
@@ -187,12 +185,17 @@ class Walk:
             raise self._visit.unreadable(f"holds an image of more than {CHILDREN} manifests")
         return fresh
 
-    def _is_wanted(self, part: _Part) -> bool:
-        """A child of another platform than those named need not be there (`platforms`)."""
-        told = part.descriptor.platform
-        if not self._platforms or not told:
-            return True
-        return any(told == one or told.startswith(f"{one}/") for one in self._platforms)
+    def _wanted(self, listed: list[_Part]) -> list[_Part]:
+        """Children of other platforms than those named need not be there (`platforms`).
+
+        That excuses them where a named one is listed: an image for none of them is taken whole.
+        """
+        named = [part for part in listed if self._is_of_named(part.descriptor.platform)]
+        nowhere = [part for part in listed if not part.descriptor.platform]
+        return named + nowhere if named else listed
+
+    def _is_of_named(self, platform: str) -> bool:
+        return any(platform == one or platform.startswith(f"{one}/") for one in self._platforms)
 
     async def _fetch(self, below: list[_Part], part: _Part) -> None:
         found = await self._visit.get(part.digest)

@@ -103,6 +103,14 @@ async def test_10_a_signature_has_a_row_and_a_referrer_is_judged_with_its_subjec
         await acted.watched.row(reference=alone, state="verified")
         rows = await acted.watched.expectations()
         assert {one["reference"] for one in rows} == {"1", tag, alone}
+        (row,) = [one for one in rows if one["reference"] == "1"]
+
+        async def beside() -> bool:
+            told = (await acted.watched.one(row["id"]))["accessories"]
+            found = {one["digest"]: (one["at_destination"], one["found_by"]) for one in told}
+            return found == {signature.digest: (True, ["tag"]), referrer.digest: (True, [])}
+
+        await until(beside, told="both beside their image")
         assert acted.registry.digest("sig/app", referrer.digest) == referrer.digest
         await nothing_ever_failed(acted.watched)
 
