@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 STAMP := .venv/.installed
 # A job of its own on the terminal: Ctrl-C then ends the demo, with 0, and not make, with 130.
-on_terminal := if [ -t 0 ] && [ -t 1 ]; then set -m; fi;
+on_terminal := if $(BIN)/python -c 'import os, sys; sys.exit(os.tcgetpgrp(0) != os.getpgrp())' 2>/dev/null; then set -m; fi;
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 help: ## List the targets

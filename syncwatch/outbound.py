@@ -45,8 +45,10 @@ _NO_SUCH_PART = 416
 _CUT_SHORT = frozenset({*range(200, 300), _NO_SUCH_PART})
 """Statuses whose body need not be read to its end, where the caller knows what is enough."""
 
-_URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
-
+_URL = re.compile(
+    r"https?://(?:[^]\[/?#@]*@)?(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:[/?#][!-~]*)?",
+    re.IGNORECASE | re.ASCII,
+)
 
 _TROUBLE = (OSError, ValueError, zlib.error, aiohttp.ClientError, OutboundError)
 

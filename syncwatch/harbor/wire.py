@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -41,6 +41,11 @@ CLOUD_EVENT_TYPES = {
 
 EVENT_TYPES = frozenset(CLOUD_EVENT_TYPES.values())
 OTHER = "other"
+
+LARGEST = 2**63 - 1
+"""The largest number that a column of the store takes."""
+
+Number = Annotated[int, msgspec.Meta(ge=-LARGEST - 1, le=LARGEST)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,10 @@ def _data_and_time(payload: dict[str, Any]) -> tuple[dict[str, Any], Millis]:
         if at is None:
             raise ValueError("time")
         return payload["data"], at
-    return payload["event_data"], int(payload["occur_at"]) * 1000
+    at = int(payload["occur_at"]) * 1000
+    if abs(at) > LARGEST:
+        raise ValueError("occur_at")
+    return payload["event_data"], at
 
 
 def _artifacts(data: dict[str, Any]) -> tuple[Artifact, ...]:
@@ -179,7 +187,7 @@ def _deletion(data: dict[str, Any], at: Millis) -> Deletion:
 def _replication(data: dict[str, Any], at: Millis) -> Replication:
     told = data["replication"]
     artifacts = told.get("successful_artifact") or told.get("failed_artifact") or []
-    references = {r: None for a in artifacts for r in a.get("references") or () if r}
+    references = {_text(r): None for a in artifacts for r in a.get("references") or () if r}
     return Replication(
         execution_id=_id(told.get("execution_id")),
         task_id=_id(told.get("task_id")),
@@ -199,7 +207,8 @@ def _text(value: object) -> str:
 
 
 def _id(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    is_id = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST
+    return cast("int", value) if is_id else None
 
 
 def plain_name(display: str) -> str:
@@ -214,7 +223,7 @@ def item_count(display: str) -> int | None:
     """How many artifacts a resource's display name says it holds; None where it does not say."""
     _, _, rest = display.partition(" [")
     count = rest.split(" ", 1)[0]
-    return int(count) if count.isdigit() else None
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 19 else None
 
 
 def millis(text: str | None) -> Millis | None:
@@ -244,7 +253,7 @@ class RegistryEndpoint(msgspec.Struct, frozen=True):
     Harbor's own side of a policy is a made-up one with id 0 and an internal url.
     """
 
-    id: int = 0
+    id: Number = 0
     name: str = ""
     type: str = ""
     url: str = ""
@@ -275,12 +284,12 @@ class PolicyFilter(msgspec.Struct, frozen=True):
 class Policy(msgspec.Struct, frozen=True):
     """A replication policy as the API gives it; zero values may be absent."""
 
-    id: int
+    id: Number
     name: str = ""
     src_registry: RegistryEndpoint | None = None
     dest_registry: RegistryEndpoint | None = None
     dest_namespace: str = ""
-    dest_namespace_replace_count: int = -1
+    dest_namespace_replace_count: Number = -1
     trigger: PolicyTrigger | None = None
     filters: list[PolicyFilter] | None = None
     deletion: bool = False
@@ -304,25 +313,25 @@ class Policy(msgspec.Struct, frozen=True):
 class Execution(msgspec.Struct, frozen=True):
     """One run of a policy. Its counters are tasks (repositories), not artifacts; `status` lags."""
 
-    id: int
-    policy_id: int = 0
+    id: Number
+    policy_id: Number = 0
     status: str = ""
     status_text: str = ""
     trigger: str = ""
     start_time: str | None = None
     end_time: str | None = None
-    total: int = 0
-    failed: int = 0
-    succeed: int = 0
-    in_progress: int = 0
-    stopped: int = 0
+    total: Number = 0
+    failed: Number = 0
+    succeed: Number = 0
+    in_progress: Number = 0
+    stopped: Number = 0
 
 
 class Task(msgspec.Struct, frozen=True):
     """One repository's part of an execution. `Failed` is not final: Harbor tries three times."""
 
-    id: int
-    execution_id: int = 0
+    id: Number
+    execution_id: Number = 0
     status: str = ""
     operation: str = ""
     src_resource: str = ""
@@ -392,7 +401,7 @@ def read_as(kind: type[T], body: bytes) -> T:
     """`body` as one of the structures above. Raises MalformedError when it is something else."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"Harbor's answer is not what was asked for: {error}") from None
 
 
@@ -400,7 +409,7 @@ def read_list(kind: type[T], body: bytes) -> list[T]:
     """`body` as a list of such structures; `null` is an empty list (handlers pass nil slices)."""
     try:
         return msgspec.json.decode(body, type=list[kind] | None) or []  # type: ignore[valid-type]
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"Harbor's answer is not the list asked for: {error}") from None
 
 

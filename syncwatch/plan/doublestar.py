@@ -77,7 +77,7 @@ def check_pattern(pattern: str, *, for_tags: bool = False) -> None:
     """
     if not pattern:
         return
-    program = _compile(pattern)
+    program = _compiled(pattern)
     if problem := program.failure(for_tags=for_tags):
         effect = "Harbor fails on every name that reaches this part"
     elif problem := program.malformed():
@@ -89,7 +89,7 @@ def check_pattern(pattern: str, *, for_tags: bool = False) -> None:
 
 @lru_cache(maxsize=16384)
 def _answer(pattern: str, name: str) -> bool | str:
-    return _compile(pattern).evaluate(name)
+    return _compiled(pattern).evaluate(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +275,20 @@ def _continued(outcome: _Outcome, later: dict[int, bool | str], *, last: bool) -
     return next((later[start] for start in outcome if later[start] is not False), False)
 
 
+def _compiled(pattern: str) -> _Program:
+    program = _compile(pattern)
+    if isinstance(program, str):
+        raise PatternError(program)
+    return program
+
+
 @lru_cache(maxsize=512)
-def _compile(pattern: str) -> _Program:
-    return _Compiler(pattern).program()
+def _compile(pattern: str) -> _Program | str:
+    """The program; a sentence on a pattern beyond our bounds, which is found once and not anew."""
+    try:
+        return _Compiler(pattern).program()
+    except PatternError as error:
+        return error.message
 
 
 class _Compiler:
@@ -293,6 +304,7 @@ class _Compiler:
         self.numbers: dict[str, int] = {}
         self.remainders: list[str] = []
         self.globstars: dict[int, int | None] = {}
+        self._emptiness: dict[str, bool | str] = {}
         self.starts = {self._number(pattern)}
 
     def program(self) -> _Program:
@@ -358,11 +370,31 @@ class _Compiler:
         """The outcome when the component of the name has been used up."""
         slash = _find(remainder, "/", 0)
         try:
-            if not _can_be_empty(remainder if slash < 0 else remainder[:slash]):
+            if not self._can_be_empty(remainder if slash < 0 else remainder[:slash]):
                 return None
         except _MalformedError as error:
             return str(error) if slash < 0 else "braces around a `/`, where the name may end"
         return () if slash < 0 else (self._start(remainder[slash + 1 :]),)
+
+    def _can_be_empty(self, text: str) -> bool:
+        """As the function, each rest of a pattern once: `{}{}{}…` has as many as braces."""
+        begun: dict[str, list[str]] = {}
+        known = self._emptiness
+        outcome: bool | str
+        try:
+            while text.startswith("{") and text not in known:
+                begun[text], end = _alternatives(text)
+                text = text[end:]
+            outcome = known.get(text, text in ("", "*", "**"))
+        except _MalformedError as error:
+            outcome = str(error)
+        for whole, options in reversed(begun.items()):
+            if outcome is True:
+                outcome = any(_can_be_empty(option, 1) for option in options)
+            known[whole] = outcome
+        if isinstance(outcome, str):
+            raise _MalformedError(outcome)
+        return outcome
 
 
 def _anything(_: str) -> bool:

@@ -48,12 +48,14 @@ def judge(
     now: Millis,
     observed_at: Millis | None,
     reached: Level | None,
+    began_at: Millis | None = None,
     paused_until: Millis = 0,
     ended: Ended | None = None,
 ) -> Change | None:
     """Move a row to where the verdict leads. None when nothing changed that anybody should hear.
 
-    `observed_at` is the moment of the look, None where it met a problem; `reached` is the level it
+    `observed_at` is the moment of the look, None where it met a problem; it began at `began_at`,
+    and nothing younger than that is proven by it. `reached` is the level it
     got to, `ended` the run that Harbor ended for it. A deadline before `paused_until` moves there,
     unless it was settled before: what is maintained misses nothing.
     """
@@ -61,7 +63,7 @@ def judge(
     state = step(State(row.state), verdict.happening)
     kept = state is State.VERIFIED and verdict.happening is Happening.UNANSWERED
     values = _judged(row, state, verdict, now, observed_at, kept=kept)
-    values |= _levelled(row, verdict, now, observed_at, reached)
+    values |= _levelled(row, verdict, now, observed_at, began_at, reached)
     values |= ended.values(row) if ended else {}
     late = now >= deadline_at and now >= paused_until and state in OPEN_STATES
     values |= {
@@ -118,6 +120,7 @@ def _levelled(
     verdict: Verdict,
     now: Millis,
     observed_at: Millis | None,
+    began_at: Millis | None,
     reached: Level | None,
 ) -> dict[str, Any]:
     """How deep the newest evidence goes. A look that met a problem takes no level away."""
@@ -126,7 +129,7 @@ def _levelled(
         values["level"] = reached
     if verdict.happening is Happening.SEEN:
         at = observed_at or now
-        values |= {"level": reached, "proved_at": at}
+        values |= {"level": reached, "proved_at": at if began_at is None else began_at}
         if row.verified_at is None:
             values["verified_at"] = max(at, row.expected_at)
     return values

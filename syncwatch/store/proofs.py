@@ -90,7 +90,11 @@ def good_since(connection: Connection, harbor: str, repository: str, skew: Milli
     that began is no answer to the claim. Ours, 0 where no run ever touched it.
     """
     deletes = tasks.c.operation.in_(("deletion", "tag deletion"))
-    moment = case((deletes, func.coalesce(tasks.c.end_at + SECOND, 0)), else_=executions.c.start_at)
+    # Harbor's ends are whole seconds; what is known to have ended had ended.
+    told = tasks.c.changed_at + skew
+    ended = case((told < tasks.c.end_at + SECOND, told), else_=tasks.c.end_at + SECOND)
+    begun = case((deletes, 0), else_=executions.c.start_at)
+    moment = case((tasks.c.end_at.is_(None), begun), else_=ended)
     newest = connection.execute(
         select(func.max(moment))
         .join(

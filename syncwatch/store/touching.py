@@ -76,7 +76,9 @@ def _by_copy(task: Row[Any], began: Millis | None) -> ColumnElement[bool]:
     if references is not None:
         return subjects.c.reference.in_(references)
     late = _ROWS.pushed_at >= (began or 0) - SLACK
-    return or_(_ROWS.state != State.VERIFIED, and_(_ROWS.operation == Operation.DELETION, late))
+    deleted = and_(_ROWS.operation == Operation.DELETION, late)
+    # What was proven while the run went on waits to be looked at once more.
+    return or_(_ROWS.state != State.VERIFIED, _ROWS.due_at.is_not(None), deleted)
 
 
 def _by_deletion(

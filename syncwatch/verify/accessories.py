@@ -52,9 +52,9 @@ async def _listed(visit: Visit, subject: str) -> dict[str, frozenset[str]]:
     """What the referrers API and the tag that stands in for it list."""
     listed = {}
     try:
-        answer = await visit.referrers(subject)
-        if answer is not None:
-            listed["referrers"] = _digests(answer)
+        pages = await visit.referrers(subject)
+        if pages is not None:
+            listed["referrers"] = frozenset[str]().union(*map(_digests, pages))
         fallback = await visit.get(subject.replace(":", "-", 1))
         if fallback is not None and fallback.body is not None:
             listed["fallback"] = _digests(fallback.body)

@@ -19,7 +19,13 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's "token", a wo
 _PIECE = re.compile(
     rf'(?P<word>{_TOKEN})(?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]*)))?'
 )
-_REALM = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+# Hosts are held to their grammar, because what yarl makes of others is no promise: it decodes
+# `xn--` labels and raises for some, `[]@` is an IndexError. ASCII, or `[!-~]` ignoring case is
+# also the Kelvin sign and the long s.
+_REALM = re.compile(
+    r"https?://(?:[^]\[/?#@]*@)?(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:[/?#][!-~]*)?",
+    re.IGNORECASE | re.ASCII,
+)
 
 _SECOND_LEVELS = frozenset({"ac", "co", "com", "edu", "gob", "gov", "net", "or", "org"})
 """Under a country's domain these are everybody's: a.co.uk and b.co.uk are strangers."""
@@ -66,12 +72,12 @@ def realm_refusal(registry: str, realm: str, listed: Collection[str]) -> str | N
         port = there.port
     except ValueError:
         return "its token realm is no URL"
-    if not there.host or there.raw_user is not None or there.raw_password is not None:
+    if not there.raw_host or there.raw_user is not None or there.raw_password is not None:
         return "its token realm is no URL of a host"
     if home.scheme == "https" and there.scheme != "https":
         return "its token realm steps down from https to http"
-    host = there.host.lower()
-    if {host, f"{host}:{port}"} & set(listed) or related(home.host or "", host):
+    host = there.raw_host.lower()
+    if {host, f"{host}:{port}"} & set(listed) or related(home.raw_host or "", host):
         return None
     return f"its token realm is at {host}, outside its domain, and token_realms does not list it"
 

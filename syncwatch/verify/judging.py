@@ -229,6 +229,7 @@ def _judge(
             verdict,
             now=now,
             observed_at=seen.at if seen.problem is None else None,
+            began_at=seen.began_at,
             reached=_reached(row, seen, verdict),
             paused_until=terms.paused_until if terms.paused_until > now else 0,
             ended=_ended(run) if run else None,
@@ -352,17 +353,27 @@ def _runs(
             since,
             Operation(row.operation),
         )
-        if _may_bring(connection, row, task)
+        if _may_bring(connection, row, task) and not _was_over(row, task)
     ]
-    # One event makes one execution: where a task is known to be its own, an empty one is another's.
+    # One event makes one execution: where a task is known to be its own, one that ended without
+    # any is another's. One that goes on may have been this push's all the same.
     own = any(run.by_event for run in found)
     found += [
         _run_of_execution(execution, skew)
         for execution in executions.without_tasks(connection, harbor.name, row.policy_id, since)
         if execution.trigger != Trigger.EVENT_BASED
-        or (not own and _is_of(connection, row, execution.execution_id, execution.start_at))
+        or (
+            not (own and execution.status in executions.FINAL)
+            and _is_of(connection, row, execution.execution_id, execution.start_at)
+        )
     ]
     return tuple(sorted(found, key=lambda run: run.execution_id, reverse=True))
+
+
+def _was_over(row: Row[Any], task: Row[Any]) -> bool:
+    """Whether an event's task had ended before this push (both are Harbor's clock)."""
+    by_event = task.trigger == Trigger.EVENT_BASED and task.end_at is not None
+    return bool(by_event and task.end_at + SECOND <= row.pushed_at)
 
 
 def _may_bring(connection: Connection, row: Row[Any], task: Row[Any]) -> bool:

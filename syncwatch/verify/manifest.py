@@ -115,8 +115,12 @@ class _Document(
     manifests: list[_Descriptor] | None = None
 
 
-_NAMES = {name.lower(): name for name in ("schemaVersion", "mediaType", "manifests", "layers")} | {
-    name: name for name in ("config", "digest", "size", "platform", "urls")
+_NAMES = {
+    name.casefold(): name
+    for name in (
+        *("schemaVersion", "mediaType", "config", "manifests", "layers"),
+        *("digest", "size", "platform", "urls"),
+    )
 }
 
 
@@ -130,10 +134,12 @@ def _document(body: bytes) -> _Document:
     listed = [document] if isinstance(document, dict) else []
     for one in listed:
         for name, value in one.items():
-            if _NAMES.get(name.lower(), name) != name:
+            if _NAMES.get(name.casefold(), name) != name:
                 raise MalformedError(f"a manifest spells a field {name[:32]!r}")
             if name in ("manifests", "layers") and isinstance(value, list):
                 listed.extend(item for item in value if isinstance(item, dict))
+            elif name == "config" and isinstance(value, dict):
+                listed.append(value)
     return msgspec.convert(document, _Document)
 
 
@@ -154,7 +160,7 @@ def read(body: bytes, content_type: str = "") -> Manifest:
     media_type = document.media_type or bare_type(content_type)
     if media_type not in INDEX_TYPES | MANIFEST_TYPES:
         media_type = OCI_MANIFEST if document.manifests is None else OCI_INDEX
-    if blobs and listed:
+    if blobs if media_type in INDEX_TYPES else listed:
         # Who reads it as an image and who as an index would pull different things (CVE-2021-41190).
         raise MalformedError("a manifest has both layers and manifests")
     return Manifest(

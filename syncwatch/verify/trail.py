@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from yarl import URL
 
@@ -121,11 +122,12 @@ def _target(url: str, answer: Answer) -> str:
     try:
         # Quoting again what is quoted already would break a signature.
         there = URL(location, encoded=_ENCODED.fullmatch(location) is not None)
-        joined = URL(url, encoded=True).join(there)
-        good = joined.scheme in {"http", "https"} and joined.host and not joined.raw_user
+        # Not `URL.join`, which decodes the path of the URL that it starts from.
+        joined = URL(urljoin(url, str(there)), encoded=True)
+        good = joined.scheme in {"http", "https"} and joined.raw_host and not joined.raw_user
         if location and good and joined.raw_password is None:
             return str(joined.with_fragment(None))
-    except ValueError:
+    except (ValueError, IndexError):  # yarl lets the latter out for `//[]@`
         pass
     raise OutboundError(
         "unreadable_answer",

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from syncwatch.errors import OutboundError
 from syncwatch.outbound import BODY_LIMIT
 from syncwatch.verify.authentication import wants_token
+from syncwatch.verify.links import next_page
 from syncwatch.verify.manifest import (
     MANIFEST_LIMIT,
     bare_type,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from syncwatch.model import Millis
     from syncwatch.outbound import Answer, Outbound
     from syncwatch.verify.authentication import Authentication, Grant
+
+REFERRER_PAGES = 10
+"""How many pages of an image's referrers are read."""
 
 SMALL_BLOB = 1024 * 1024
 """Bytes of a blob that are read where a registry neither gives parts nor announces lengths."""
@@ -140,16 +144,24 @@ class Visit:
             raise self._refusal(answer)
         return answer
 
-    async def referrers(self, digest: str) -> bytes | None:
-        """The answer of the referrers API, an index; None for a registry that has none of it."""
-        answer = await self._ask("GET", f"{self._base}/referrers/{digest}")
-        if answer.status == 200 and bare_type(answer.headers.get("Content-Type", "")).endswith(
-            "json"
-        ):
-            return answer.body
-        if answer.status in {200, 400, 404, 405}:
-            return None
-        raise self._refusal(answer)
+    async def referrers(self, digest: str) -> list[bytes] | None:
+        """The pages of the referrers API, each an index; None for a registry that has none of it.
+
+        So many pages are read at most (OCI distribution 1.1, "Listing Referrers").
+        """
+        pages: list[bytes] = []
+        url: str | None = f"{self._base}/referrers/{digest}"
+        while url is not None and len(pages) < REFERRER_PAGES:
+            answer = await self._ask("GET", url)
+            if answer.status in {400, 404, 405} or not _is_json(answer):
+                return pages or None
+            if answer.status != 200:
+                raise self._refusal(answer)
+            pages.append(answer.body)
+            url = next_page(answer.headers.getall("Link", ()), url)
+            if url is not None and origin_of(url) != self._registry.place:
+                break
+        return pages
 
     async def knock(self) -> None:
         """Ask for the API's root. Raises OutboundError where it is not answered as it should."""
@@ -219,3 +231,7 @@ class Visit:
 def _named(answer: Answer) -> str | None:
     named = answer.headers.get(DIGEST_HEADER, "")
     return named if is_digest(named) else None
+
+
+def _is_json(answer: Answer) -> bool:
+    return bare_type(answer.headers.get("Content-Type", "")).endswith("json")

@@ -298,7 +298,6 @@ async def test_16_a_permission_that_is_missing_is_said_once_and_until_it_is_give
             assert found == [since]
 
 
-@pytest.mark.xfail(strict=True, reason="unknown while the policies are about to be read")
 async def test_a_push_that_started_nothing_is_never_unknown_while_harbor_answers(
     tmp_path: Path,
 ) -> None:

@@ -12,12 +12,13 @@ import sys
 
 import harbor_targets
 import header_targets
+import link_targets
 import registry_targets
 from campaign import Result, campaign
 
 TARGETS = {
     one.name: one
-    for module in (harbor_targets, registry_targets, header_targets)
+    for module in (harbor_targets, registry_targets, header_targets, link_targets)
     for one in module.TARGETS
 }
 
