@@ -186,6 +186,7 @@ async def test_06_where_the_webhooks_of_the_run_come_before_the_run_is_read(
         await looked_again(play, row)
         await play.advance(31)
         await play.watched.row(state="failed", reason="blob_missing")
+        await play.advance(70)
         await measured(play, **{FALSE_SUCCESS: 1, LOST: 1})
 
 
