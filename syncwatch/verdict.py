@@ -9,7 +9,7 @@ missing, we wait, or we say that we do not know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ from syncwatch.model import (
     Level,
     Millis,
     Observation,
-    Operation,
     Reason,
     State,
     Status,
@@ -29,7 +28,7 @@ from syncwatch.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from syncwatch.facts import Facts, Owed, Run
 
 AWAITED_STEPS = (2, 3, 5, 10, 20, 30, 60)
 """Seconds between looks at an image that may still come; news from Harbor makes one at once."""
@@ -59,92 +58,6 @@ _DAMAGED = frozenset(
 
 SKIPPED = "Execution skipped"
 """How Harbor begins the status text of a run that another run of the same policy stood in for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """What the verdict needs of an expectation. `names` is how a message calls the image there.
-
-    `verified_at` is when it was first verified, `proved_at` when a look last proved it. `at_rest`
-    says that nothing called for this look: it was a re-check.
-    """
-
-    state: State
-    reason: Reason | None
-    operation: Operation
-    digest: str
-    required_level: Level
-    expected_at: Millis
-    deadline_at: Millis
-    verified_at: Millis | None
-    proved_at: Millis | None
-    attempts: int
-    names: str
-    destination: str
-    at_rest: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One task of Harbor's that was to bring the image, or an execution that made no task.
-
-    `ended_at` (whole seconds) and `changed_at` are in our clock; `errors` counts attempts known to
-    have failed; `made_tasks` is False where the execution has none (yet).
-    """
-
-    execution_id: int
-    task_id: int | None
-    status: str
-    text: str
-    ended_at: Millis | None
-    changed_at: Millis
-    errors: int
-    made_tasks: bool
-    by_event: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known beside the observation.
-
-    `runs` are those that may bring this image, newest first. `asked_at` is when Harbor's feed of
-    executions was last read to its end, `answers` whether it does so now, `reaches_back` whether it
-    covers the time since the push.
-    `source_read_at` is when the source's tag was last read, `source_digest` what it named;
-    `served_since` is the first of the looks in a row that saw what this one saw served.
-    `rivals` are digests that other subjects expect under the same name there. `busy_until` is
-    None while any run may still touch the destination's repository, else when the last one ended
-    (0 for never). `next_run_at` is the next run of a scheduled policy.
-    Of the looks before this one: `troubled` says that the last met a problem too, `wanting` that
-    the last one that met none did not prove the digest either (`wanting_since`: nor those since
-    then), `good` how many in a row did; `told_gone` that Harbor told of its deletion at the source,
-    which was not read since; `policies_at` is when Harbor's policies were last read;
-    `flaps` is how often the expectation left `verified` within the last hour.
-    """
-
-    runs: Sequence[Run]
-    asked_at: Millis | None
-    answers: bool
-    reaches_back: bool
-    source_digest: str | None
-    source_read_at: Millis | None
-    served_since: Millis
-    override: bool
-    rivals: frozenset[str]
-    busy_until: Millis | None
-    next_run_at: Millis | None
-    grace: Millis
-    give_up_after: Millis
-    stale_after: Millis
-    retry_first: Millis
-    retry_longest: Millis
-    troubled: bool = False
-    wanting: bool = False
-    wanting_since: Millis | None = None
-    told_gone: bool = False
-    policies_at: Millis | None = None
-    good: int = 0
-    flaps: int = 0
 
 
 def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> Verdict:
@@ -310,8 +223,8 @@ def without_run(owed: Owed, seen: Observation, facts: Facts, told: str, now: Mil
     if seen.began_at < owed.deadline_at:
         return Verdict(Happening.AWAITED, *silence(owed, facts), now)
     # Policies that were not read since may have been switched off or deleted: nothing was owed.
-    read = (facts.asked_at, facts.policies_at)
-    asked = all(at is not None and at >= owed.deadline_at for at in read)
+    looked = facts.policies_at is None or facts.policies_at >= owed.deadline_at
+    asked = looked and facts.asked_at is not None and facts.asked_at >= owed.deadline_at
     if not asked and facts.answers:
         # Feed and policies will have been read past the deadline in a moment.
         return Verdict(Happening.AWAITED, *silence(owed, facts), now + SECOND)
@@ -397,6 +310,8 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
     """It was verified, and is not as it was."""
     wrong, told = _fault(owed, seen)
     absent = wrong in (Reason.MISSING, Reason.TAG_MISSING)
+    if absent and facts.told_gone:
+        return _deleted_perhaps(owed, facts, told, now)
     if owed.state is State.VERIFIED and (
         not facts.wanting or (absent and _may_be_gone(owed, facts, now))
     ):
@@ -432,13 +347,23 @@ def _gone(owed: Owed, seen: Observation, facts: Facts, run: Run | None, now: Mil
     return replace(found, due_at=due_at)
 
 
+def _deleted_perhaps(owed: Owed, facts: Facts, told: str, now: Millis) -> Verdict:
+    """Harbor told of its deletion, and the source was not read since: no loss, and not verified."""
+    words = f"{owed.names} {told}, and Harbor told that it was deleted; it cannot be asked for it."
+    since = facts.wanting_since
+    if owed.state is State.VERIFIED and (since is None or now - since <= SOURCE_WITHIN):
+        due = now + CONFIRMED_AFTER
+        return Verdict(Happening.UNANSWERED, None, words, due, ask_source=True)
+    happening = Happening.AGED if owed.state is State.VERIFIED else Happening.UNANSWERED
+    due = again_at(owed, facts, now)
+    return Verdict(happening, Reason.HARBOR_UNREACHABLE, words, due, ask_source=True)
+
+
 def _may_be_gone(owed: Owed, facts: Facts, now: Millis) -> bool:
     """Whether the source may have lost it too: it was not asked since the destination lacks it.
 
-    A source that cannot be asked is not waited for, unless Harbor told of a deletion itself.
+    A source that cannot be asked is not waited for.
     """
-    if facts.told_gone:
-        return True
     if not facts.answers or facts.wanting_since is None:
         return False
     if now - facts.wanting_since > max(facts.grace, SOURCE_WITHIN):

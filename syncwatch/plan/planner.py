@@ -101,7 +101,7 @@ class Planner:
 
     async def _tell_refused(self, now: Millis) -> None:
         """Say once which projects we may not read: what they hold cannot be told."""
-        refused = frozenset(self._sources.refused)
+        refused = self._sources.refused
         if refused == self._refused:
             return
         self._refused = refused

@@ -81,8 +81,7 @@ class Sources:
         self._clock = clock
         self._lists: dict[str, Listing] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self.refused: set[str] = set()
-        """Projects whose artifacts Harbor did not let us read when they were last asked for."""
+        self._refused: set[tuple[str, str]] = set()
 
     async def read_all(
         self, names: Iterable[tuple[str, str]]
@@ -99,8 +98,8 @@ class Sources:
             try:
                 artifact = await self._client.artifact(repository, reference)
             except OutboundError as error:
-                return self._unasked(repository, error)
-        self.refused.discard(repository.partition("/")[0])
+                return self._unasked("read", repository, error)
+        self._refused.discard(("read", repository.partition("/")[0]))
         if artifact is None:
             return Absent(read_at)
         return named(artifact, reference, read_at)
@@ -116,13 +115,19 @@ class Sources:
                 try:
                     listed = await self._client.artifacts(repository)
                 except OutboundError as error:
-                    return self._unasked(repository, error)
+                    return self._unasked("list", repository, error)
+            self._refused.discard(("list", repository.partition("/")[0]))
             self._lists[repository] = Listing(listed, read_at)
         return self._lists[repository]
 
-    def _unasked(self, repository: str, error: OutboundError) -> Unasked:
+    @property
+    def refused(self) -> frozenset[str]:
+        """Projects whose artifacts Harbor did not let us read or list when we last asked."""
+        return frozenset(project for _, project in self._refused)
+
+    def _unasked(self, way: str, repository: str, error: OutboundError) -> Unasked:
         if error.kind == "forbidden":
-            self.refused.add(repository.partition("/")[0])
+            self._refused.add((way, repository.partition("/")[0]))
         return Unasked(error.kind)
 
     def forget_lists(self) -> None:

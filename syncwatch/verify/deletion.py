@@ -15,9 +15,6 @@ from syncwatch.model import SECOND, Happening, Reason, State, Status, Verdict
 from syncwatch.verdict import (
     AWAITED_STEPS,
     CONFIRMED_AFTER,
-    Facts,
-    Owed,
-    Run,
     awaited,
     broken,
     gave_up,
@@ -31,6 +28,7 @@ from syncwatch.verdict import (
 )
 
 if TYPE_CHECKING:
+    from syncwatch.facts import Facts, Owed, Run
     from syncwatch.model import Millis, Observation
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, select
 
 from syncwatch.errors import IllegalTransitionError
+from syncwatch.facts import Facts, Owed, Run
 from syncwatch.model import (
     HOUR,
     SECOND,
@@ -38,7 +39,7 @@ from syncwatch.store.schema import expectations as rows
 from syncwatch.store.schema import policies as policy_rows
 from syncwatch.store.schema import revisions
 from syncwatch.store.schema import subjects as subject_rows
-from syncwatch.verdict import Facts, Owed, Run, decide, last_ended
+from syncwatch.verdict import decide, last_ended
 from syncwatch.verify.deletion import decide_deletion
 
 if TYPE_CHECKING:
@@ -310,7 +311,8 @@ def _facts(
         retry_longest=terms.retry_longest,
         troubled=looks.troubled,
         wanting=looks.wanting(row.digest, level),
-        told_gone=row.deleted_at is not None and row.deleted_at >= row.pushed_at,
+        # Webhooks tell the second of a deletion.
+        told_gone=row.deleted_at is not None and row.deleted_at + SECOND > row.pushed_at,
         policies_at=harbor.last_look_at,
         wanting_since=looks.wanting_since(row.digest, level),
         good=looks.good(row.digest, level),

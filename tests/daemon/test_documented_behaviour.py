@@ -8,9 +8,10 @@ import yaml
 from running import running, until
 from scene import DESTINATION, LABELS, scene
 
+from syncwatch.facts import Facts, Owed
 from syncwatch.lab.faults import Fault
 from syncwatch.model import HOUR, MINUTE, SECOND, Level, Observation, Operation, Reason, State
-from syncwatch.verdict import Facts, Owed, decide
+from syncwatch.verdict import decide
 
 if TYPE_CHECKING:
     from pathlib import Path

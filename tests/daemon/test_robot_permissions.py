@@ -201,7 +201,7 @@ async def test_16_a_policy_that_may_be_gone_and_may_not_be_asked_for_is_said(
     "later",
     [
         5,
-        pytest.param(0, marks=pytest.mark.xfail(strict=True, reason="webhooks tell whole seconds")),
+        0,
     ],
     ids=["seconds after its push", "within the second of its push"],
 )
@@ -261,7 +261,6 @@ async def looked_for(stage: Scene, count: int) -> None:
     await until(so_many, told=f"{count} more looks")
 
 
-@pytest.mark.xfail(strict=True, reason="verified while its deletion cannot be read")
 async def test_16_what_was_told_deleted_is_not_verified_for_ever_where_the_source_is_hidden(
     tmp_path: Path,
 ) -> None:
@@ -275,7 +274,6 @@ async def test_16_what_was_told_deleted_is_not_verified_for_ever_where_the_sourc
         await nothing_ever_failed(watched)
 
 
-@pytest.mark.xfail(strict=True, reason="one good read of another kind ends the finding")
 async def test_16_a_permission_that_is_missing_is_said_once_and_until_it_is_given(
     tmp_path: Path,
 ) -> None:

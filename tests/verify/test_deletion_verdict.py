@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from syncwatch.facts import Facts, Owed, Run
 from syncwatch.model import Happening, Level, Observation, Operation, Reason, State, Status
-from syncwatch.verdict import Facts, Owed, Run
 from syncwatch.verify.deletion import decide_deletion
 
 NOW = 1_800_000_000_000

@@ -17,12 +17,13 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from syncwatch.facts import Facts, Owed, Run
 from syncwatch.lab import images
 from syncwatch.lab.images import FOREIGN_TYPES, INDEX_TYPES, MANIFEST_TYPES
 from syncwatch.lab.registry import Fault, LabRegistry
 from syncwatch.model import REASONS, Level, Operation, Reason, State, Status, step
 from syncwatch.outbound import Outbound
-from syncwatch.verdict import Facts, Owed, Run, decide
+from syncwatch.verdict import decide
 from syncwatch.verify.registry import RegistryClient
 
 if TYPE_CHECKING:
