@@ -382,9 +382,12 @@ def _claimed_since(owed: Owed, run: Run | None) -> Millis | None:
     Whenever a run is seen to end its images are looked at once more, so that a proof is younger
     than what we know of any run before it. Harbor's own times are whole seconds.
     """
-    if run is None or not succeeded(run) or run.changed_at <= (owed.proved_at or 0):
+    if run is None or not succeeded(run):
         return None
-    return run.ended_at if run.ended_at is not None else run.changed_at
+    ended = run.ended_at if run.ended_at is not None else run.changed_at
+    # Harbor's ends are whole seconds: the run may have ended up to one later.
+    anew = min(ended + SECOND, run.changed_at) > (owed.proved_at or 0)
+    return ended if anew else None
 
 
 _STAY = {

@@ -51,6 +51,7 @@ TROUBLE = AWAY | {
 """Problems of a name that may be the destination's."""
 
 PING_EVERY = MINUTE
+STALE_EVERY = SECOND
 LONGEST = 5.0
 """Seconds between turns at most; a wake-up makes one at once."""
 
@@ -153,6 +154,7 @@ class Verifier:
         )
         self._auditing: asyncio.Task[bool] | None = None
         self._audit_at: Millis = 0
+        self._stale_at: Millis = 0
 
     @property
     def loop_name(self) -> str:
@@ -237,12 +239,15 @@ class Verifier:
 
     async def _judge_stale(self, now: Millis) -> None:
         """Evidence too old is said to be, whether or not a look is possible."""
+        if now < self._stale_at:
+            return
         before = now - self._terms().stale_after
         old = await self._database.read(lambda c: dues.stale(c, self._destination.id, before))
         if old:
             words = "it was not looked at again in time"
             seen = Observation(now, now, problem=Reason.UNOBSERVED, detail=words)
             await self._judge_unseen(old, seen)
+        self._stale_at = now if len(old) >= dues.TAKEN else now + STALE_EVERY
 
     async def stop(self) -> None:
         """End the looks under way; what they would have seen is due again after a restart."""
@@ -309,7 +314,7 @@ class Verifier:
         self._failures = self._failures + 1 if seen.problem in TROUBLE else 0
         if name and self._failures and self._failures % TRIES == 0:
             seen, name = await self._client.ping(), ""
-        if not name and seen.problem in AWAY:
+        if not name and seen.problem in AWAY and (self._away or self._failures >= TRIES):
             self._trials += 1
             self._away = seen
             self._again_at = now + min(SECOND << min(self._trials - 1, 6), MINUTE)
