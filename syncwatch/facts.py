@@ -55,6 +55,11 @@ class Run:
     made_tasks: bool
     by_event: bool = True
 
+    @property
+    def over_at(self) -> Millis:
+        """When it ended, as far as Harbor says so; else when it last changed."""
+        return self.ended_at if self.ended_at is not None else self.changed_at
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

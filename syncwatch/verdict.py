@@ -246,9 +246,9 @@ def _after_run(
     now: Millis,
 ) -> Verdict:
     """Harbor is done with it, one way or the other."""
-    ended = run.ended_at if run.ended_at is not None else run.changed_at
+    ended = run.over_at
     if not succeeded(run):
-        return _after_failure(owed, seen, run, fault, max(ended, run.changed_at), now)
+        return _after_failure(owed, seen, run, fault, now)
     # Harbor's ends are whole seconds: it may have ended up to one later.
     final_from = ended + SECOND + facts.grace
     if seen.began_at < final_from:
@@ -290,19 +290,26 @@ def _mismatch(seen: Observation, facts: Facts, told: str) -> tuple[Reason, str]:
 
 
 def _after_failure(
-    owed: Owed, seen: Observation, run: Run, fault: tuple[Reason, str], ended: Millis, now: Millis
+    owed: Owed, seen: Observation, run: Run, fault: tuple[Reason, str], now: Millis
 ) -> Verdict:
     wrong, told = fault
-    if seen.began_at < ended:
-        return Verdict(Happening.AWAITED, Reason.RETRYING, "One more look is due.", now)
-    if wrong in _DAMAGED:
+    if wrong in _DAMAGED and seen.began_at >= max(run.over_at, run.changed_at):
         return broken(owed, wrong, told, now)
+    return after_failure(owed, seen, run, told, now)
+
+
+def after_failure(
+    owed: Owed, seen: Observation, run: Run, told: str, now: Millis, *, did: str = "copied"
+) -> Verdict:
+    """Harbor's run ended without success; `did` is what it should have done."""
+    if seen.began_at < max(run.over_at, run.changed_at):
+        return Verdict(Happening.AWAITED, Reason.RETRYING, "One more look is due.", now)
     name = f"Harbor's execution {run.execution_id}"
     text = f" ({run.text})" if run.text else ""
     if run.status == Status.STOPPED:
         return broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
     if run.status == Status.SUCCEED:
-        return broken(owed, Reason.EMPTY_RUN, f"{told}: {name} copied nothing{text}", now)
+        return broken(owed, Reason.EMPTY_RUN, f"{told}: {name} {did} nothing{text}", now)
     return broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
 
 
@@ -384,7 +391,7 @@ def _claimed_since(owed: Owed, run: Run | None) -> Millis | None:
     """
     if run is None or not succeeded(run):
         return None
-    ended = run.ended_at if run.ended_at is not None else run.changed_at
+    ended = run.over_at
     # Harbor's ends are whole seconds: the run may have ended up to one later.
     anew = min(ended + SECOND, run.changed_at) > (owed.proved_at or 0)
     return ended if anew else None

@@ -15,6 +15,7 @@ from syncwatch.model import SECOND, Happening, Reason, State, Status, Verdict
 from syncwatch.verdict import (
     AWAITED_STEPS,
     CONFIRMED_AFTER,
+    after_failure,
     awaited,
     broken,
     gave_up,
@@ -78,7 +79,7 @@ def _there(owed: Owed, seen: Observation, facts: Facts, told: str, now: Millis) 
         return without_run(owed, seen, facts, told, now)
     if succeeded(run):
         return _after_success(owed, seen, facts, run, told, now)
-    return _after_failure(owed, seen, run, told, now)
+    return after_failure(owed, seen, run, told, now, did="deleted")
 
 
 def _back(owed: Owed, facts: Facts, now: Millis) -> Verdict:
@@ -110,7 +111,7 @@ def _after_success(
 ) -> Verdict:
     name = f"Harbor's execution {run.execution_id}"
     # Harbor's ends are whole seconds: it may have ended up to one later.
-    final_from = _ended(run) + SECOND + facts.grace
+    final_from = run.over_at + SECOND + facts.grace
     if seen.began_at < final_from:
         words = f"{name} deleted it; {owed.names} {told} so far."
         due = min(later(owed, AWAITED_STEPS, now), max(now, final_from))
@@ -119,19 +120,3 @@ def _after_success(
     # What was gone in between was truly deleted.
     false = owed.verified_at is None
     return broken(owed, Reason.NOT_DELETED, words, now, false_success=false)
-
-
-def _after_failure(owed: Owed, seen: Observation, run: Run, told: str, now: Millis) -> Verdict:
-    if seen.began_at < max(_ended(run), run.changed_at):
-        return Verdict(Happening.AWAITED, Reason.RETRYING, "One more look is due.", now)
-    name = f"Harbor's execution {run.execution_id}"
-    text = f" ({run.text})" if run.text else ""
-    if run.status == Status.STOPPED:
-        return broken(owed, Reason.EXECUTION_STOPPED, f"{told}: {name} was stopped", now)
-    if run.status == Status.SUCCEED:
-        return broken(owed, Reason.EMPTY_RUN, f"{told}: {name} deleted nothing{text}", now)
-    return broken(owed, Reason.EXECUTION_FAILED, f"{told}: {name} failed{text}", now)
-
-
-def _ended(run: Run) -> Millis:
-    return run.ended_at if run.ended_at is not None else run.changed_at
