@@ -158,6 +158,19 @@ class HarborSettings(Remote):
         timedelta(minutes=15),
         description="How often all is compared without webhooks; may be as short as 10s.",
     )
+    sweep_requests_per_minute: int = Field(
+        300, ge=1, le=60_000, description="How many questions a minute the sweep may ask it."
+    )
+    doctor_every: Moment = Field(
+        timedelta(minutes=10),
+        description="How often its set-up is examined: permissions, webhooks, rules, queues.",
+    )
+    webhook_address: HarborUrl | None = Field(
+        None,
+        description="How Harbor reaches `webhook_listen`, as `https://syncwatch.example.com`; "
+        "the doctor and `setup` compare webhook policies with it. Default: only the path "
+        "`/webhook/NAME` is compared.",
+    )
     give_up_after: Moment = Field(
         timedelta(minutes=4),
         description="A task that has not changed for this long is one that Harbor gave up on.",

@@ -21,7 +21,7 @@ from syncwatch.config.addresses import Address, ListenAddress, Store, parse_stor
 from syncwatch.config.consistency import inconsistencies, with_problems
 from syncwatch.config.destinations import DEFAULTS, DestinationSettings
 from syncwatch.config.files import ReadableFile, SecretFile
-from syncwatch.config.scalars import Duration, Name, Password, Word
+from syncwatch.config.scalars import Duration, Moment, Name, Password, Word
 from syncwatch.config.secrets import Secret
 from syncwatch.config.servers import HarborSettings, Section, exclusive, secret_of
 
@@ -114,6 +114,11 @@ class Settings(Section):
     )
     store_password_file: SecretFile | None = Field(
         None, description="A file with the password for a PostgreSQL store."
+    )
+    lease: Moment = Field(
+        timedelta(seconds=15),
+        description="With PostgreSQL: how long after its last sign of life a replica's share of "
+        "the work goes to the others.",
     )
     counters_gone_after: Duration = Field(
         timedelta(hours=1), description="When its counters and histograms go."

@@ -60,7 +60,7 @@ class HarborClient:
 
         Wrong credentials do not fail, they see less (recording 16): no `harbor_version`.
         """
-        info = await self._one(wire.SystemInfo, "/systeminfo")
+        info = await self.one(wire.SystemInfo, "/systeminfo")
         if not info.harbor_version:
             self._forget()
             raise self._error("unauthorized", "does not accept our credentials: it shows less")
@@ -68,7 +68,7 @@ class HarborClient:
 
     async def policies(self) -> list[wire.Policy]:
         """All replication policies."""
-        return await self._all(wire.Policy, "/replication/policies", sort="id")
+        return await self.all(wire.Policy, "/replication/policies", sort="id")
 
     async def policy_is_gone(self, policy_id: int) -> bool:
         """True only on Harbor's own NOT_FOUND for this policy."""
@@ -80,20 +80,20 @@ class HarborClient:
 
     async def registries(self) -> list[wire.RegistryEndpoint]:
         """All registry endpoints."""
-        return await self._all(wire.RegistryEndpoint, "/registries", sort="id")
+        return await self.all(wire.RegistryEndpoint, "/registries", sort="id")
 
     async def executions(self, page: int) -> list[wire.Execution]:
         """One page of the feed of all executions, newest first (recording 20)."""
-        return await self._page(wire.Execution, "/replication/executions", page, sort="-id")
+        return await self.page(wire.Execution, "/replication/executions", page, sort="-id")
 
     async def execution(self, execution_id: int) -> wire.Execution | None:
         """One execution; None when Harbor no longer has it: purged, which is not failed."""
-        return await self._one_or_none(wire.Execution, f"/replication/executions/{execution_id}")
+        return await self.one_or_none(wire.Execution, f"/replication/executions/{execution_id}")
 
     async def tasks(self, execution_id: int) -> list[wire.Task]:
         """The tasks of an execution, one a repository; empty when it was purged."""
         try:
-            return await self._all(
+            return await self.all(
                 wire.Task, f"/replication/executions/{execution_id}/tasks", sort="id"
             )
         except OutboundError as error:
@@ -103,8 +103,8 @@ class HarborClient:
 
     async def artifact(self, repository: str, reference: str) -> wire.SourceArtifact | None:
         """What a tag or digest names at the source now; None when Harbor says NOT_FOUND."""
-        path = f"{_repository_path(repository)}/artifacts/{quote(reference, safe='')}"
-        return await self._one_or_none(
+        path = f"{repository_path(repository)}/artifacts/{quote(reference, safe='')}"
+        return await self.one_or_none(
             wire.SourceArtifact, path, with_tag="true", with_label="true", with_accessory="true"
         )
 
@@ -114,9 +114,9 @@ class HarborClient:
         Children of an index and accessories are inside their artifact (reg/adapter/harbor).
         """
         try:
-            return await self._all(
+            return await self.all(
                 wire.SourceArtifact,
-                f"{_repository_path(repository)}/artifacts",
+                f"{repository_path(repository)}/artifacts",
                 sort="id",
                 with_tag="true",
                 with_label="true",
@@ -131,26 +131,30 @@ class HarborClient:
         """Give the connections back."""
         await self._outbound.close()
 
-    async def _all(self, kind: type[T], path: str, **query: str) -> list[T]:
+    async def all(self, kind: type[T], path: str, **query: str) -> list[T]:
+        """Every item of a list, page by page; `path` is below /api/v2.0."""
         found: list[T] = []
         for page in range(1, PAGES + 1):
-            rows = await self._page(kind, path, page, **query)
+            rows = await self.page(kind, path, page, **query)
             found += rows
             if len(rows) < PAGE_SIZE:
                 return found
         raise self._error("unreadable_answer", f"does not end its list {path}")
 
-    async def _page(self, kind: type[T], path: str, page: int, **query: str) -> list[T]:
+    async def page(self, kind: type[T], path: str, page: int, **query: str) -> list[T]:
+        """One page of a list, the first is 1; a full one has `PAGE_SIZE` items."""
         answer = await self._ask(path, page=str(page), page_size=str(PAGE_SIZE), **query)
         return self._read(lambda: wire.read_list(kind, answer.body), path)
 
-    async def _one(self, kind: type[T], path: str, **query: str) -> T:
+    async def one(self, kind: type[T], path: str, **query: str) -> T:
+        """One thing; Harbor's NOT_FOUND is an OutboundError `not_found`."""
         answer = await self._ask(path, **query)
         return self._read(lambda: wire.read_as(kind, answer.body), path)
 
-    async def _one_or_none(self, kind: type[T], path: str, **query: str) -> T | None:
+    async def one_or_none(self, kind: type[T], path: str, **query: str) -> T | None:
+        """One thing; None on Harbor's own NOT_FOUND."""
         try:
-            return await self._one(kind, path, **query)
+            return await self.one(kind, path, **query)
         except OutboundError as error:
             if error.kind == "not_found":
                 return None
@@ -168,6 +172,9 @@ class HarborClient:
     async def _ask(self, path: str, **query: str) -> Answer:
         url = self._api + path + ("?" + urlencode(query) if query else "")
         answer = await self._outbound.ask("GET", url, headers=self._headers(), body_limit=BODY)
+        return self._checked(answer, path)
+
+    def _checked(self, answer: Answer, path: str) -> Answer:
         kind = kind_of(answer.status)
         if kind is None:
             return answer
@@ -198,7 +205,7 @@ class HarborClient:
         return error
 
 
-def _repository_path(repository: str) -> str:
+def repository_path(repository: str) -> str:
     """The API's path of a repository: what follows the project is encoded twice (api.md §1)."""
     project, _, rest = repository.partition("/")
     name = quote(quote(rest, safe=""), safe="")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
-from syncwatch.model import MINUTE, SECOND, Change, Finding, Reason, Rules, Severity
+from syncwatch.model import MINUTE, SECOND, Change, Finding, Reason, Severity
 from syncwatch.plan import findings as policy_findings
+from syncwatch.plan.rules import rules_of
 from syncwatch.runtime import log
 from syncwatch.store import expectations, findings, policies
 from syncwatch.store.schema import expectations as rows
@@ -256,30 +257,10 @@ def _since(one: policies.SeenPolicy, row: HarborRow, seen: Seen) -> Millis:
 
 def _seen_policy(policy: wire.Policy) -> policies.SeenPolicy:
     endpoint = policy.dest_registry or wire.RegistryEndpoint()
-    trigger = policy.trigger or wire.PolicyTrigger()
-    rules = Rules(
-        enabled=policy.enabled,
-        trigger=policy.trigger_type,
-        cron=trigger.cron,
-        filters=tuple(_filter(one) for one in policy.filters or () if one.value),
-        namespace=policy.dest_namespace,
-        replace_count=policy.dest_namespace_replace_count,
-        override=policy.override,
-        deletion=policy.deletion or policy.replicate_deletion,
-        pushes=policy.pushes,
-        path_type=PATH_TYPES.get(endpoint.type, ""),
-    )
     updated = wire.millis_or_none(policy.update_time) or wire.millis_or_none(policy.creation_time)
-    return policies.SeenPolicy(policy.id, policy.name, endpoint.id, endpoint.url, rules, updated)
-
-
-PATH_TYPES = {"harbor": "AT_LEAST_TWO", "docker-hub": "ONLY_TWO", "huawei-SWR": "ONLY_TWO"}
-"""Adapters that limit how many components a destination name may have (reg/adapter/*/Info)."""
-
-
-def _filter(one: wire.PolicyFilter) -> tuple[str, str | tuple[str, ...], str]:
-    value = one.value or ""
-    return (one.type, tuple(value) if isinstance(value, list) else value, one.decoration or "")
+    return policies.SeenPolicy(
+        policy.id, policy.name, endpoint.id, endpoint.url, rules_of(policy), updated
+    )
 
 
 def _of_harbor(harbor: str, seen: Seen) -> list[Finding]:

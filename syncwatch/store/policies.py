@@ -7,7 +7,7 @@ counts is Harbor's id of a policy, and (registry id, url) of a destination.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,10 @@ class HarborRow:
     feed_read_at: Millis | None
     feed_ok: bool
     feed_since: Millis | None
+    last_sweep_at: Millis | None
+    swept_until: Millis | None
+    pass_began_at: Millis | None
+    pass_ended_at: Millis | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,9 @@ class Destination:
     type: str
     first_name: str
     gone_at: Millis | None
+    up: bool | None = field(default=None, compare=False)
+    paused_until: Millis | None = field(default=None, compare=False)
+    paused_by: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,13 @@ harbors = Table(
     Column("feed_read_at", BigInteger),
     Column("feed_ok", Boolean, nullable=False, default=True),
     Column("feed_since", BigInteger),
+    # the sweep: when one last ended well, and the moment (Harbor's clock) up to which repositories
+    # that changed were read
+    Column("last_sweep_at", BigInteger),
+    Column("swept_until", BigInteger),
+    # the complete pass under way, or the last one
+    Column("pass_began_at", BigInteger),
+    Column("pass_ended_at", BigInteger),
 )
 
 deliveries = Table(
@@ -82,6 +89,11 @@ destinations = Table(
     # the name under which the configuration knew it, should Harbor rename it
     Column("first_name", String, nullable=False),
     Column("gone_at", BigInteger),
+    # whether it could be asked when it was last tried; null before
+    Column("up", Boolean),
+    # maintenance asked for by hand
+    Column("paused_until", BigInteger),
+    Column("paused_by", String),
     UniqueConstraint("harbor", "registry_id", "url"),
     sqlite_autoincrement=True,
 )
@@ -190,6 +202,16 @@ expectations = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("due_at", BigInteger),
     Column("closed_at", BigInteger),
+    # how it became known: webhook, feed or sweep
+    Column("known_by", String, nullable=False, default="webhook"),
+    # when a webhook that did not come is missed; null where none is due, or it was counted
+    Column("recovered_due_at", BigInteger),
+    _partial(
+        "expectations_recovered",
+        "harbor",
+        "recovered_due_at",
+        where="recovered_due_at is not null",
+    ),
     Index("expectations_subject", "subject_id", "id"),
     _partial("expectations_due", "destination_id", "due_at", where="due_at is not null"),
     _partial("expectations_closed", "closed_at", where="closed_at is not null"),
@@ -312,6 +334,56 @@ tasks = Table(
     Index("tasks_source", "harbor", "policy_id", "source_repository"),
     Index("tasks_repository", "harbor", "repository"),
     _partial("tasks_plan", "harbor", "plan_due_at", where="plan_due_at is not null"),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("harbor", String, primary_key=True),
+    Column("project", String, primary_key=True),
+    # the complete pass that this belongs to, by when it began
+    Column("pass_began_at", BigInteger, nullable=False),
+    # Harbor's id of the last repository that was compared
+    Column("cursor", BigInteger, nullable=False, default=0),
+    Column("repositories", Integer, nullable=False, default=0),
+    Column("tags", BigInteger, nullable=False, default=0),
+    Column("ended_at", BigInteger),
+)
+
+orphans = Table(
+    "orphans",
+    metadata,
+    Column("destination_id", BigInteger, primary_key=True, autoincrement=False),
+    # the name at the destination, and one source that is copied to it
+    Column("repository", String, primary_key=True),
+    Column("source_repository", String, primary_key=True),
+    # JSON list of what the source had when it was swept
+    Column("source_refs", Text, nullable=False),
+    Column("swept_at", BigInteger, nullable=False),
+    # set until the destination's list was compared with it
+    Column("due_at", BigInteger),
+    # JSON list of the first tags there that the source does not have, and how many there are
+    Column("extra", Text, nullable=False, default="[]"),
+    Column("count", Integer, nullable=False, default=0),
+    _partial("orphans_due", "destination_id", "due_at", where="due_at is not null"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String, primary_key=True),
+    # the database's clock
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    # a loop's owner: "harbor main", "destination 3", "store"
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    # the database's clock
+    Column("expires_at", BigInteger, nullable=False),
 )
 
 claims = Table(

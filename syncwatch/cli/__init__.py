@@ -11,16 +11,26 @@ import json
 import os
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from syncwatch import __version__
+from syncwatch.cli import by_hand, checking, doctoring, explaining, setting_up
+from syncwatch.cli.options import (
+    CANNOT_TELL,
+    NO,
+    USAGE,
+    ConfigFile,
+    ListenFile,
+    Output,
+    OutputOption,
+    TokenFile,
+    UrlOption,
+    run,
+)
 from syncwatch.errors import ConfigError, SyncwatchError
-
-NO, USAGE, CANNOT_TELL = 1, 2, 4
 
 app = typer.Typer(
     name="syncwatch",
@@ -31,19 +41,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check the configuration, or print its schema.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-
-
-class Output(StrEnum):
-    """How an answer is printed: for people or for programs."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")
-]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table or json.")]
 
 
 def main() -> None:
@@ -95,7 +92,7 @@ def serve(config: ConfigFile = Path("syncwatch.yml")) -> None:
 
     settings = load(config)
     set_up_logging(settings.log_format, settings.log_level)
-    _run(_serve(Daemon(settings, load=lambda: load(config))))
+    run(_serve(Daemon(settings, load=lambda: load(config))))
 
 
 async def _serve(daemon: Any) -> None:
@@ -136,18 +133,14 @@ def demo(
         signal.signal(number, lambda *_: sys.exit(0))
     from syncwatch.lab.scenario import run_demo  # noqa: PLC0415
 
-    _run(run_demo(pushes=pushes, listen=listen))
+    run(run_demo(pushes=pushes, listen=listen))
 
 
 @app.command()
 def status(
-    url: Annotated[str, typer.Option(help="The daemon's address.", envvar="SYNCWATCH_URL")] = "",
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Take `listen` from it.", metavar="FILE")
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file with the daemon's token (or SYNCWATCH_TOKEN).")
-    ] = None,
+    url: UrlOption = "",
+    config: ListenFile = None,
+    token_file: TokenFile = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what the daemon watches and how it is doing.
@@ -193,13 +186,5 @@ def config_schema() -> None:
     typer.echo(json.dumps(settings_schema(), indent=2))
 
 
-def _run(work: Any) -> None:
-    """On uvloop where there is one: a third less CPU for a request."""
-    try:
-        import uvloop  # noqa: PLC0415
-
-        uvloop.run(work)
-    except ImportError:
-        asyncio.run(work)
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
+for part in (explaining, by_hand, checking, doctoring, setting_up):
+    part.register(app)

@@ -1,0 +1,1 @@
+"""Source and destinations compared once: no daemon, no state."""

@@ -1,0 +1,12 @@
+"""`syncwatch doctor`: what is wrong with the set-up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""

@@ -1,0 +1,1 @@
+"""What is wrong with the set-up: named checks, each with finding, evidence and cure."""

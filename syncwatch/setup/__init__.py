@@ -1,0 +1,1 @@
+"""Harbor's registries, rules, webhooks and robot as a file: compare, change, read back."""
