@@ -127,6 +127,11 @@ class HarborClient:
                 return []
             raise
 
+    async def send(self, method: str, path: str, body: object = None) -> Answer:
+        """One request that changes something, answered whatever its status (see `writing`)."""
+        url, headers = self._api + path, self._headers()
+        return await self._outbound.ask(method, url, headers=headers, json=body, body_limit=BODY)
+
     async def close(self) -> None:
         """Give the connections back."""
         await self._outbound.close()
