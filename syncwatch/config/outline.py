@@ -30,11 +30,11 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-def list_settings() -> frozenset[str]:
+def list_settings(top: type[BaseModel] = Settings) -> frozenset[str]:
     """The names of all settings that are lists."""
     return frozenset(
         name
-        for _, model in sections()
+        for _, model in sections(top)
         for name, info in model.model_fields.items()
         if get_origin(info.annotation) is tuple
     )
