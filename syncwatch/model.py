@@ -214,6 +214,14 @@ class Origin(StrEnum):
     BASELINE = "baseline"
 
 
+class KnownBy(StrEnum):
+    """What told of an event first."""
+
+    WEBHOOK = "webhook"
+    FEED = "feed"
+    SWEEP = "sweep"
+
+
 SETTLING_ORIGINS = frozenset({Origin.PUSH, Origin.TAG, Origin.DELETION})
 LAG_ORIGINS = frozenset({Origin.PUSH, Origin.TAG})
 

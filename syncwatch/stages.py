@@ -13,9 +13,10 @@ from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
 from syncwatch.model import Finding, Millis, Severity
 from syncwatch.outbound import Outbound
+from syncwatch.plan.keeping import Keeping
 from syncwatch.plan.looking import Looking
 from syncwatch.plan.matching import check_pattern
-from syncwatch.plan.opening import for_destination
+from syncwatch.plan.opening import Opening, for_destination
 from syncwatch.plan.planner import Planner
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
@@ -110,16 +111,25 @@ class Stages:
             self._clock,
             lambda known: misnamed(self._settings, harbor.name, known),
         )
+        keeping = Keeping(
+            harbor=harbor.name,
+            opening=Opening(harbor.name, self._settings),
+            database=self._database,
+            signals=self._signals,
+            publish=self._metrics.publish,
+        )
         planner = Planner(
             harbor=harbor,
             settings=self._settings,
             client=client,
             looking=looking,
+            keeping=keeping,
             database=self._database,
             clock=self._clock,
             signals=self._signals,
             publish=self._metrics.publish,
             policy_changed=self._metrics.policy_changed,
+            recovered=self._metrics.recovered,
         )
         follower = Follower(
             harbor=harbor,

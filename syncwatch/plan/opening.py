@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syncwatch.errors import PatternError
-from syncwatch.model import Finding, Level, Millis, Severity
+from syncwatch.model import Finding, KnownBy, Level, Millis, Origin, Severity
 from syncwatch.plan.matching import matches
 from syncwatch.plan.promises import Event, NoPromise, Promise, by_policy, in_force, promise
 from syncwatch.store import findings, generations, policies, subjects
@@ -43,6 +43,7 @@ class Told:
     notified_at: Millis | None = None
     only: int | None = None
     run_at: Millis | None = None
+    known_by: KnownBy = KnownBy.WEBHOOK
 
     @property
     def key(self) -> tuple[str, str, str, int | None]:
@@ -64,6 +65,11 @@ class Opening:
     def __init__(self, harbor: str, settings: Settings) -> None:
         self._harbor = harbor
         self._settings = settings
+        self._recovered_after: Millis = next(
+            round(one.recovered_after.total_seconds() * 1000)
+            for one in settings.harbors
+            if one.name == harbor
+        )
 
     def write(self, connection: Connection, told: Sequence[Told], now: Millis) -> Opened:
         """Open what these events promise."""
@@ -120,6 +126,8 @@ class Opening:
                     current=told.current,
                     source_read_at=told.read_at,
                     notified_at=told.notified_at,
+                    known_by=told.known_by,
+                    recovered_due_at=self._missed_at(told, skew),
                     due_at=expected_at if promised.scheduled else now,
                 ),
                 now,
@@ -127,6 +135,12 @@ class Opening:
         )
         opened.destination_ids.add(promised.destination_id)
         self._find_collision(connection, told.event, promised, names, now)
+
+    def _missed_at(self, told: Told, skew: Millis) -> Millis | None:
+        """When its webhook will be missed: a push has one, a tag made by the API has none."""
+        if told.event.origin is not Origin.PUSH or told.notified_at is not None:
+            return None
+        return told.event.pushed_at - skew + self._recovered_after
 
     def _find(
         self, connection: Connection, answer: NoPromise, event: Event, names: Names, now: Millis

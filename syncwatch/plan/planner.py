@@ -13,15 +13,23 @@ from typing import TYPE_CHECKING
 
 from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
-from syncwatch.model import SECOND, Millis, Origin
-from syncwatch.plan import beside
+from syncwatch.model import SECOND, KnownBy, Millis, Origin
 from syncwatch.plan import findings as policy_findings
 from syncwatch.plan.deletions import Deletions, Gone, find_artifact, told_of
-from syncwatch.plan.opening import Opening, Told
+from syncwatch.plan.keeping import WRITTEN_AT_ONCE, event_of
+from syncwatch.plan.opening import Told
 from syncwatch.plan.promises import Event
 from syncwatch.plan.runs import Runs
 from syncwatch.plan.sources import Absent, Named, Sources, Unasked
-from syncwatch.store import deliveries, executions, expectations, findings, policies, subjects
+from syncwatch.store import (
+    deliveries,
+    executions,
+    expectations,
+    findings,
+    policies,
+    recovered,
+    subjects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     from syncwatch.config import HarborSettings, Settings
     from syncwatch.harbor.client import HarborClient
     from syncwatch.model import Change
+    from syncwatch.plan.keeping import Keeping
     from syncwatch.plan.looking import Looking
     from syncwatch.runtime import Clock, Signals
     from syncwatch.store.database import Database
@@ -43,9 +52,6 @@ BATCH = 100
 LOOK_PAUSE: Millis = 500
 """Between two looks at Harbor's policies."""
 
-WRITTEN_AT_ONCE = 10
-"""How many events one transaction takes, so that an acknowledgement never waits long behind."""
-
 
 class Planner:
     """Plans for one Harbor. `publish` is told what changed, once it is durable."""
@@ -57,11 +63,13 @@ class Planner:
         settings: Settings,
         client: HarborClient,
         looking: Looking,
+        keeping: Keeping,
         database: Database,
         clock: Clock,
         signals: Signals,
         publish: Callable[[Sequence[Change]], None],
         policy_changed: Callable[[str, int, str], None],
+        recovered: Callable[[str, str, KnownBy], None],
     ) -> None:
         self._harbor = harbor
         self._client = client
@@ -71,8 +79,9 @@ class Planner:
         self._signals = signals
         self._publish = publish
         self._policy_changed = policy_changed
+        self._recovered = recovered
         self._sources = Sources(client, clock)
-        self._opening = Opening(harbor.name, settings)
+        self._keeping = keeping
         self._deletions = Deletions(harbor.name, settings)
         self._runs = Runs(harbor, database, self._sources, clock)
         self._refused: frozenset[str] | None = None
@@ -97,7 +106,18 @@ class Planner:
         again |= await self._plan_tasks(now)
         again |= await self._read_sources(now)
         await self._tell_refused(now)
+        if len(waiting) < BATCH:
+            await self._count_recovered(now)
         return 0.0 if again else min(1.0, self._harbor.policies_every.total_seconds())
+
+    async def _count_recovered(self, now: Millis) -> None:
+        """Pushes whose webhook was due and did not come; all that came was planned before."""
+        name = self._harbor.name
+        if await self._database.read(lambda c: recovered.is_due(c, name, now)):
+            for event, known_by in await self._database.write(
+                lambda c: recovered.take(c, name, now)
+            ):
+                self._recovered(name, event, known_by)
 
     async def _tell_refused(self, now: Millis) -> None:
         """Say once which projects we may not read: what they hold cannot be told."""
@@ -306,7 +326,7 @@ class Planner:
         for delivery, occurred_at, one in wanted:
             answer = answers[one.repository, one.reference]
             told += _of_push(one, occurred_at, delivery.received_at, answer)
-        await self._write(told, answers, [delivery.id for delivery, _ in pushes], now)
+        await self._keeping.write(told, answers, [delivery.id for delivery, _ in pushes], now)
 
     async def _plan_tasks(self, now: Millis) -> bool:
         """What Harbor's executions bring that no webhook told of."""
@@ -327,7 +347,7 @@ class Planner:
         for begin in range(0, len(events), WRITTEN_AT_ONCE):
             part = events[begin : begin + WRITTEN_AT_ONCE]
             names = {(one.event.repository, one.event.reference) for one in part}
-            await self._write(part, {name: answers[name] for name in names}, [], now)
+            await self._keeping.write(part, {name: answers[name] for name in names}, [], now)
         if again:
             await self._database.write(lambda c: executions.planned(c, self._harbor.name, again))
         return len(due) >= BATCH
@@ -343,8 +363,13 @@ class Planner:
         told: dict[tuple[str, str], Told] = {}
         for name, answer in answers.items():
             if isinstance(answer, Named):
-                told[name] = Told(_event(name, answer), current=True, read_at=answer.read_at)
-        await self._write(list(told.values()), answers, [], now)
+                told[name] = Told(
+                    event_of(name, answer),
+                    current=True,
+                    read_at=answer.read_at,
+                    known_by=KnownBy.SWEEP,
+                )
+        await self._keeping.write(list(told.values()), answers, [], now)
         absent = {
             name: answer.read_at for name, answer in answers.items() if isinstance(answer, Absent)
         }
@@ -392,67 +417,9 @@ class Planner:
         self._wake(opened.destination_ids)
         return True
 
-    async def _write(
-        self,
-        told: Sequence[Told],
-        answers: Mapping[tuple[str, str], Named | Absent | Unasked],
-        delivery_ids: Sequence[int],
-        now: Millis,
-    ) -> None:
-        """Open generations and remember what the source was read to name, in one transaction."""
-        name = self._harbor.name
-
-        def keep(connection: Connection) -> tuple[list[Change], set[int]]:
-            for (repository, _), answer in answers.items():
-                if isinstance(answer, Named):
-                    subjects.claim(connection, name, repository, answer.parts, now)
-            opened = self._opening.write(connection, told, now)
-            woken = set(opened.destination_ids)
-            for (repository, reference), answer in answers.items():
-                if isinstance(answer, Named):
-                    event = _event((repository, reference), answer)
-                    beside.keep(connection, name, event, answer.accessories, answer.read_at)
-                    subjects.source_read(
-                        connection, name, repository, reference, answer.digest, answer.read_at
-                    )
-                    woken |= expectations.wake(
-                        connection,
-                        name,
-                        now,
-                        source_repository=repository,
-                        references=[reference],
-                    )
-            for one in told:
-                self._read_signed(connection, one.event, now)
-            deliveries.done(connection, delivery_ids)
-            return opened.changes, woken
-
-        if not told and not answers and not delivery_ids:
-            return
-        changes, woken = await self._database.write(keep)
-        self._publish(changes)
-        self._wake(woken)
-
-    def _read_signed(self, connection: Connection, event: Event, now: Millis) -> None:
-        """A signature was pushed: its image is to be read again, for what lies beside it now."""
-        if digest := beside.signed_by(event.reference):
-            subjects.ask_sources_of(connection, self._harbor.name, event.repository, [digest], now)
-
     def _wake(self, destination_ids: set[int]) -> None:
         for one in destination_ids:
             self._signals.wake(f"verify {one}")
-
-
-def _event(name: tuple[str, str], answer: Named, origin: Origin | None = None) -> Event:
-    repository, reference = name
-    return Event(
-        repository,
-        reference,
-        answer.digest,
-        answer.pushed_at if answer.pushed_at is not None else answer.read_at,
-        origin or answer.origin,
-        answer.labels if (origin or answer.origin) is Origin.TAG else (),
-    )
 
 
 def _of_push(
@@ -471,7 +438,7 @@ def _of_push(
     if answer.digest == pushed.digest:
         return [
             Told(
-                _event(name, answer, Origin.PUSH),
+                event_of(name, answer, Origin.PUSH),
                 current=True,
                 read_at=answer.read_at,
                 notified_at=received_at,
@@ -479,5 +446,5 @@ def _of_push(
         ]
     return [
         Told(event, current=False, read_at=answer.read_at, notified_at=received_at),
-        Told(_event(name, answer), current=True, read_at=answer.read_at),
+        Told(event_of(name, answer), current=True, read_at=answer.read_at, known_by=KnownBy.SWEEP),
     ]

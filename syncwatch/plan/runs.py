@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from syncwatch.model import SECOND, Millis, Origin, Trigger
+from syncwatch.model import SECOND, KnownBy, Millis, Origin, Trigger
+from syncwatch.plan.keeping import event_of
 from syncwatch.plan.opening import Told
 from syncwatch.plan.promises import Event
 from syncwatch.plan.sources import Absent, Named, Sources, Unasked, named
@@ -190,13 +191,18 @@ class Runs:
 
 
 def _told(name: tuple[str, str], answer: Named) -> Told:
-    pushed_at = answer.pushed_at if answer.pushed_at is not None else answer.read_at
-    labels = answer.labels if answer.origin is Origin.TAG else ()
-    event = Event(*name, answer.digest, pushed_at, answer.origin, labels)
-    return Told(event, current=True, read_at=answer.read_at)
+    event = event_of(name, answer)
+    return Told(event, current=True, read_at=answer.read_at, known_by=KnownBy.FEED)
 
 
 def _of_run(name: tuple[str, str], answer: Named, task: DueTask, began: Millis) -> Told:
     pushed_at = answer.pushed_at if answer.pushed_at is not None else began
     event = Event(*name, answer.digest, pushed_at, Origin.RUN, answer.labels)
-    return Told(event, current=True, read_at=answer.read_at, only=task.policy_id, run_at=began)
+    return Told(
+        event,
+        current=True,
+        read_at=answer.read_at,
+        only=task.policy_id,
+        run_at=began,
+        known_by=KnownBy.FEED,
+    )

@@ -13,6 +13,8 @@ LAG_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200,
 """Seconds. From a copy of small layers to a bandwidth-limited one over hours."""
 
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SWEEP_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,24 @@ FAMILIES = (
         "gauge",
         ("harbor",),
         "When the last new delivery of a harbor was stored; 0 for never.",
+    ),
+    Family(
+        "syncwatch_events_recovered_total",
+        "counter",
+        ("harbor", "event", "source"),
+        "Events whose webhook was due and never came, by what found them: feed or sweep.",
+    ),
+    Family(
+        "syncwatch_sweep_last_success_timestamp_seconds",
+        "gauge",
+        ("harbor",),
+        "When a sweep of a harbor last ended without trouble; 0 for never.",
+    ),
+    Family(
+        "syncwatch_sweep_duration_seconds",
+        "histogram",
+        ("harbor",),
+        "Seconds that sweeps took, from their beginning to their end.",
     ),
     Family(
         "syncwatch_findings",

@@ -123,11 +123,13 @@ def _harbors(snapshot: Snapshot) -> Iterator[Metric]:
     up = _gauge("syncwatch_harbor_up")
     skew = _gauge("syncwatch_harbor_clock_skew_seconds")
     heard = _gauge("syncwatch_webhook_last_received_timestamp_seconds")
+    swept = _gauge("syncwatch_sweep_last_success_timestamp_seconds")
     for one in snapshot.harbors:
         up.add_metric([one.name], float(one.up and one.feed_ok))
         skew.add_metric([one.name], one.skew / SECOND)
         heard.add_metric([one.name], (one.last_webhook_at or 0) / SECOND)
-    yield from (up, skew, heard)
+        swept.add_metric([one.name], (one.last_sweep_at or 0) / SECOND)
+    yield from (up, skew, heard, swept)
 
 
 def _destinations(snapshot: Snapshot, around: Surroundings, now: Millis) -> Iterator[Metric]:

@@ -22,12 +22,13 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 from syncwatch import __version__
 from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
-from syncwatch.model import Operation, Result, State, Status
+from syncwatch.model import KnownBy, Operation, Result, State, Status
 from syncwatch.report.families import (
     BY_NAME,
     LAG_BUCKETS,
     POLICY_CHANGES,
     REQUEST_BUCKETS,
+    SWEEP_BUCKETS,
     Family,
 )
 from syncwatch.report.gauges import gauges
@@ -101,6 +102,8 @@ class Metrics:
         self._milestones: dict[tuple[str, int, str], Buckets] = {}
         self._webhooks = self._counter("syncwatch_webhooks_total")
         self._policy_changes = self._counter("syncwatch_policy_changes_total")
+        self._recovered = self._counter("syncwatch_events_recovered_total")
+        self._sweeps = self._histogram("syncwatch_sweep_duration_seconds", SWEEP_BUCKETS)
         self._harbor_requests = self._histogram("syncwatch_harbor_request_duration_seconds")
         self._registry_requests = self._histogram("syncwatch_registry_request_duration_seconds")
         for harbor in harbors:
@@ -108,6 +111,9 @@ class Metrics:
                 self._policy_changes.labels(harbor, change)
             for event in (PUSH, DELETE, REPLICATION):
                 self._webhooks.labels(harbor, event, "accepted")
+            for found_by in (KnownBy.FEED, KnownBy.SWEEP):
+                self._recovered.labels(harbor, PUSH, found_by)
+            self._sweeps.labels(harbor)
         self.registry.register(self)
 
     def _counter(self, name: str) -> Counter:
@@ -116,11 +122,9 @@ class Metrics:
             name.removesuffix("_total"), family.help, family.labels, registry=self.registry
         )
 
-    def _histogram(self, name: str) -> Histogram:
+    def _histogram(self, name: str, buckets: Sequence[float] = REQUEST_BUCKETS) -> Histogram:
         family = BY_NAME[name]
-        return Histogram(
-            name, family.help, family.labels, buckets=REQUEST_BUCKETS, registry=self.registry
-        )
+        return Histogram(name, family.help, family.labels, buckets=buckets, registry=self.registry)
 
     def publish(self, changes: Iterable[Change]) -> None:
         """Log and count what changed, once it is durable."""
@@ -152,6 +156,14 @@ class Metrics:
     def webhook(self, harbor: str, event: str, outcome: str) -> None:
         """One request to the webhook endpoint."""
         self._webhooks.labels(harbor, event, outcome).inc()
+
+    def recovered(self, harbor: str, event: str, found_by: KnownBy) -> None:
+        """An event whose webhook never came."""
+        self._recovered.labels(harbor, event, found_by).inc()
+
+    def swept(self, harbor: str, seconds: float) -> None:
+        """A sweep has ended without trouble."""
+        self._sweeps.labels(harbor).observe(seconds)
 
     def policy_changed(self, harbor: str, policy_id: int, change: str) -> None:
         """A policy changed at Harbor."""

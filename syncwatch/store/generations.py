@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select, update
 
-from syncwatch.model import SECOND, Change, Level, Millis, Operation, Origin, Reason, State
+from syncwatch.model import SECOND, Change, KnownBy, Level, Millis, Operation, Origin, Reason, State
 from syncwatch.store.dialect import insert
 from syncwatch.store.expectations import change_of, close, compare_and_set, count, note
 from syncwatch.store.schema import expectations, subjects
@@ -29,7 +29,8 @@ class Opening:
     whether the source named it when it was read at `source_read_at` (our clock); else it was
     already overtaken, or Harbor could not be asked (`source_read_at` None) and the event's word
     stands in. `pushed_at` is Harbor's clock, the rest ours. Of a deletion, `digest` is what has to
-    be gone, and `pushed_at` when the source's reference went.
+    be gone, and `pushed_at` when the source's reference went. `known_by` is what told of it first,
+    and at `recovered_due_at` its webhook is missed.
     """
 
     harbor: str
@@ -49,6 +50,8 @@ class Opening:
     notified_at: Millis | None = None
     due_at: Millis | None = None
     operation: Operation = Operation.COPY
+    known_by: KnownBy = KnownBy.WEBHOOK
+    recovered_due_at: Millis | None = None
 
 
 def open_generation(connection: Connection, opening: Opening, now: Millis) -> list[Change]:
@@ -226,7 +229,7 @@ def _complete(connection: Connection, row: Row[Any], opening: Opening) -> list[C
     """A second source told of the same generation: keep what the first could not know."""
     values: dict[str, Any] = {}
     if row.notified_at is None and opening.notified_at is not None:
-        values["notified_at"] = opening.notified_at
+        values |= {"notified_at": opening.notified_at, "recovered_due_at": None}
     if opening.origin is Origin.PUSH and row.origin == Origin.TAG:
         values["origin"] = Origin.PUSH
     late = opening.pushed_at - row.pushed_at
@@ -318,6 +321,8 @@ def _insert(connection: Connection, subject: Row[Any], opening: Opening, now: Mi
         "expected_at": opening.expected_at,
         "deadline_at": opening.deadline_at,
         "notified_at": opening.notified_at,
+        "known_by": opening.known_by,
+        "recovered_due_at": opening.recovered_due_at,
         "due_at": opening.due_at,
     }
     query = expectations.insert().values(**values).returning(expectations)
