@@ -73,6 +73,7 @@ class Stages:
         self._verifying: dict[int, _Verifying] = {}
         self._clients: list[HarborClient] = []
         self._up: dict[int, bool] = {}
+        self._paused: dict[int, Millis] = {}
         self._clusters: dict[int, str] = {}
 
     async def start(self) -> None:
@@ -99,6 +100,10 @@ class Stages:
     def surroundings(self) -> Surroundings:
         """What reports ask beside the store."""
         return Surroundings(self._up, self._clusters, self._database.trouble)
+
+    def source(self, harbor: str) -> HarborClient | None:
+        """Whom to ask about images at a harbor that is watched."""
+        return next((one for one in self._clients if one.name == harbor), None)
 
     async def _begin(self, harbor: str, now: Millis) -> None:
         await self._database.write(lambda c: policies.begin(c, harbor, now))
@@ -170,6 +175,7 @@ class Stages:
         watched = {harbor.name for harbor in self._settings.harbors}
         known = await self._database.read(policies.known_destinations)
         present = {one.id: one for one in known if one.gone_at is None and one.harbor in watched}
+        self._paused = {one.id: one.paused_until or 0 for one in present.values()}
         for destination_id, verifying in list(self._verifying.items()):
             if present.get(destination_id) != verifying.destination:
                 await self._end_verifying(destination_id)
@@ -225,13 +231,14 @@ class Stages:
     def _terms(self, destination: Destination, settings: DestinationSettings) -> Terms:
         harbor = next(one for one in self._settings.harbors if one.name == destination.harbor)
         until = settings.pause_until
+        configured = round(until.timestamp() * 1000) if until else 0
         return Terms(
             grace=millis(settings.grace),
             give_up_after=millis(harbor.give_up_after),
             stale_after=millis(settings.stale_after),
             retry_first=millis(settings.retry_first),
             retry_longest=millis(settings.retry_longest),
-            paused_until=round(until.timestamp() * 1000) if until else 0,
+            paused_until=max(configured, self._paused.get(destination.id, 0)),
         )
 
     async def _forget(self) -> float:
