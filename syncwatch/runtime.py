@@ -20,7 +20,7 @@ import structlog
 from syncwatch.errors import SyncwatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from syncwatch.model import Millis
 
@@ -36,14 +36,40 @@ class Clock:
 
 
 class Signals:
-    """Wake-ups between stages in this process, by name (`plan main`, `verify 3`)."""
+    """Wake-ups between stages, by name (`plan main`, `verify 3`).
+
+    `elsewhere` is told the names of loops that do not run in this process: another replica's.
+    """
 
     def __init__(self) -> None:
         self._events: dict[str, asyncio.Event] = {}
+        self._here: set[str] = set()
+        self.elsewhere: Callable[[str], None] | None = None
 
     def wake(self, name: str) -> None:
-        """Make the loop of that name look now."""
+        """Make the loop of that name look now, wherever it runs."""
         self._event(name).set()
+        if self.elsewhere is not None and name not in self._here:
+            self.elsewhere(name)
+
+    def hear(self, name: str) -> None:
+        """Another replica woke that loop; no matter if it does not run here."""
+        if name in self._here:
+            self._event(name).set()
+
+    def hear_all(self) -> None:
+        """Wake-ups of other replicas may have been missed."""
+        for name in self._here:
+            self._event(name).set()
+
+    @contextlib.contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        """The loop of that name runs here, for the length of a `with` block."""
+        self._here.add(name)
+        try:
+            yield
+        finally:
+            self._here.discard(name)
 
     async def wait(self, name: str, seconds: float) -> None:
         """Until somebody wakes that loop, at most `seconds`."""
@@ -89,23 +115,24 @@ async def supervise(
     An error ends the turn, not the loop: it is logged, and the next turn comes later and later.
     """
     failures = 0
-    while True:
-        pulse.beat(name)
-        try:
-            pause = await turn()
-            failures = 0
-        except SyncwatchError as error:
-            failures += 1
-            log.warning("turn_failed", loop=name, error=str(error), fault=str(error.fault))
-            pause = min(2.0**failures / 2, 30.0)
-        except Exception as error:  # noqa: BLE001 - a bug in one turn must not stop the daemon
-            failures += 1
-            log.error(  # noqa: TRY400 - a traceback would show texts that may hold anything
-                "turn_crashed", loop=name, error=type(error).__name__, where=_where(error)
-            )
-            pause = min(2.0**failures, 60.0)
-        pulse.beat(name)
-        await signals.wait(name, pause)
+    with signals.running(name):
+        while True:
+            pulse.beat(name)
+            try:
+                pause = await turn()
+                failures = 0
+            except SyncwatchError as error:
+                failures += 1
+                log.warning("turn_failed", loop=name, error=str(error), fault=str(error.fault))
+                pause = min(2.0**failures / 2, 30.0)
+            except Exception as error:  # noqa: BLE001 - a bug in one turn must not stop the daemon
+                failures += 1
+                log.error(  # noqa: TRY400 - a traceback would show texts that may hold anything
+                    "turn_crashed", loop=name, error=type(error).__name__, where=_where(error)
+                )
+                pause = min(2.0**failures, 60.0)
+            pulse.beat(name)
+            await signals.wait(name, pause)
 
 
 def _where(error: BaseException) -> str:

@@ -1,10 +1,10 @@
 """Opening the store: SQLite or PostgreSQL, one writer, many readers.
 
 All that is written in this process goes through one connection in a thread of its own, in the
-order asked for. What arrives while a transaction is being committed is taken together into the
-next one (group commit), which is where the speed of durable acknowledgements comes from. With
-SQLite the single writer also keeps clear of its WAL-reset bug (two writing connections, fixed in
-3.51.3).
+order asked for (`writer`). With SQLite the single writer also keeps clear of its WAL-reset bug (two
+writing connections, fixed in 3.51.3). With PostgreSQL the writers of all replicas take turns, so
+that nothing that is decided from rows can be decided twice; deliveries and leases, which decide
+nothing, have connections of their own and wait for nobody.
 
 What is to be done is a plain function of a SQLAlchemy connection: no other work of ours can come
 between its reading and its writing. Threads instead of an async driver were measured: such a
@@ -16,20 +16,18 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import queue
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from syncwatch.errors import StoreError
 from syncwatch.store.migrations import upgrade
+from syncwatch.store.writer import Writer, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,15 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
 
-    _Work = tuple[Callable[[Connection], Any], asyncio.Future[Any]]
-
 T = TypeVar("T")
-
-GROUP_SECONDS = 0.005
-"""How long one transaction may go on taking more work, so that nobody waits long behind others."""
-
-WAITING = 20_000
-"""How many pieces of work may wait; above it a StoreError says so at once."""
 
 READERS = 4
 
@@ -56,44 +46,48 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = _driver_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._waiting = 0
-        self._writer: Engine | None = None
+        self._engines: list[Engine] = []
+        self._writer: Writer | None = None
+        self._inbox: Writer | None = None
         self._reader: Engine | None = None
-        self._thread: threading.Thread | None = None
+        self._apart: Engine | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store reader")
+        self._alone = ThreadPoolExecutor(1, thread_name_prefix="store apart")
         self._lock: int | None = None
-        self.trouble = ""
+
+    @property
+    def trouble(self) -> str:
         """Why the last thing written could not be; empty while writing goes well."""
+        writers = [one for one in (self._writer, self._inbox) if one is not None]
+        return next((one.trouble for one in writers if one.trouble), "")
 
     async def open(self) -> None:
-        """Lock (SQLite), connect, bring the schema up to date, start the writer."""
+        """Lock (SQLite), connect, bring the schema up to date, start the writers."""
         if self.is_sqlite:
             self._take_lock()
-        self._writer = self._engine(readers=False)
-        self._reader = self._engine(readers=True)
+        writing = self._engine(1)
+        self._reader = self._engine(READERS, readers=True)
         try:
-            await asyncio.to_thread(self._upgrade, self._writer)
+            await asyncio.to_thread(self._upgrade, writing)
         except Exception as error:  # noqa: BLE001 - mapped and told
             await self.close()
-            raise _mapped(error) from None
-        loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(
-            target=self._write_forever, args=(self._writer, loop), name="store writer"
-        )
-        self._thread.start()
+            raise mapped(error) from None
+        self._writer = Writer(writing, "store writer", in_order=not self.is_sqlite)
+        if not self.is_sqlite:
+            self._apart = self._engine(1, **_BRIEFLY)
+            self._inbox = Writer(self._engine(1), "store inbox", in_order=False)
 
     async def close(self) -> None:
         """Finish what was asked for, then let go of everything."""
-        if self._thread:
-            self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
-        # A reader that still holds a connection would leave it open for ever.
-        await asyncio.to_thread(self._readers.shutdown, wait=True, cancel_futures=True)
-        for engine in (self._reader, self._writer):
-            if engine:
-                engine.dispose()
+        writers, self._writer, self._inbox = (self._inbox, self._writer), None, None
+        for writer in writers:
+            if writer is not None:
+                await writer.close()
+        # One that still holds a connection would leave it open for ever.
+        for threads in (self._readers, self._alone):
+            await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+        while self._engines:
+            self._engines.pop().dispose()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -104,14 +98,34 @@ class Database:
         It is done in the writer's thread, and maybe again from the start after a failure of
         another piece of the same transaction: it must change nothing but the database.
         """
-        if self._thread is None:
+        if self._writer is None:
             raise StoreError("the store is not open")
-        if self._waiting >= WAITING:
-            raise StoreError("the store is not keeping up: too much is waiting")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting += 1
-        self._queue.put((work, future))
-        return await future
+        return await self._writer.write(work)
+
+    async def write_beside(self, work: Callable[[Connection], T]) -> T:
+        """As `write`, for rows that nothing is decided from: it waits for no other replica."""
+        if self._inbox is None:
+            return await self.write(work)
+        return await self._inbox.write(work)
+
+    async def write_apart(self, work: Callable[[Connection], T]) -> T:
+        """As `write`, on a connection of its own (PostgreSQL): what must not wait behind others.
+
+        It fails soon, rather than wait for a server that does not answer.
+        """
+        if self._apart is None:
+            return await self.write(work)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._alone, _in_transaction, self._apart, work)
+        except (SQLAlchemyError, OSError) as error:
+            raise mapped(error) from None
+
+    def driver_arguments(self) -> dict[str, Any]:
+        """PostgreSQL: what a connection of the driver's own is opened with."""
+        if self._apart is None:
+            raise StoreError("the store is not open")
+        return dict(self._apart.dialect.create_connect_args(self._url)[1])
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` reads, in a snapshot of its own, in a reader's thread."""
@@ -121,69 +135,25 @@ class Database:
         try:
             return await loop.run_in_executor(self._readers, _in_connection, self._reader, work)
         except (SQLAlchemyError, OSError) as error:
-            raise _mapped(error) from None
+            raise mapped(error) from None
 
     @staticmethod
     def _upgrade(engine: Engine) -> None:
         with engine.begin() as connection:
             upgrade(connection)
 
-    def _write_forever(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-        """The writer's thread."""
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            try:
-                outcomes = self._commit(engine, group)
-            except Exception as error:  # noqa: BLE001 - the writer must outlive every failure
-                # One piece spoilt the transaction: do each alone, so that only that one fails.
-                outcomes = (
-                    [_mapped(error)]
-                    if len(group) == 1
-                    else [_outcome(engine, work) for work, _ in group]
-                )
-            loop.call_soon_threadsafe(self._tell, group, outcomes)
-
-    def _commit(self, engine: Engine, group: list[_Work]) -> list[Any]:
-        """Do the first piece and all that come while it lasts, then commit."""
-        until = time.monotonic() + GROUP_SECONDS
-        with engine.begin() as connection:
-            results = [group[0][0](connection)]
-            while time.monotonic() < until:
-                try:
-                    more = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if more is None:
-                    self._queue.put(None)
-                    break
-                group.append(more)
-                results.append(more[0](connection))
-        return results
-
-    def _tell(self, group: list[_Work], outcomes: list[Any]) -> None:
-        """In the loop's thread: whoever waits learns what came of it."""
-        self._waiting -= len(group)
-        failed = [one for one in outcomes if isinstance(one, StoreError) and one.of_the_store]
-        self.trouble = failed[-1].message if failed else ""
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-    def _engine(self, *, readers: bool) -> Engine:
+    def _engine(self, connections: int, *, readers: bool = False, **arguments: Any) -> Engine:
         engine = create_engine(
             self._url,
             poolclass=QueuePool,
-            pool_size=READERS if readers else 1,
+            pool_size=connections,
             max_overflow=0,
             pool_pre_ping=not self.is_sqlite,
-            connect_args={} if self.is_sqlite else _POSTGRESQL,
+            connect_args={} if self.is_sqlite else _POSTGRESQL | arguments,
         )
         if self.is_sqlite:
             _tune_sqlite(engine, readers=readers)
+        self._engines.append(engine)
         return engine
 
     def _take_lock(self) -> None:
@@ -202,12 +172,22 @@ class Database:
 
 _POSTGRESQL: dict[str, Any] = {
     "connect_timeout": 5,
-    "options": "-c statement_timeout=20000 -c lock_timeout=10000 -c timezone=UTC",
+    "options": "-c statement_timeout=20000 -c lock_timeout=10000 -c timezone=UTC"
+    " -c idle_in_transaction_session_timeout=10000",
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
 }
-"""No statement and no dead connection may hold the writer for ever."""
+"""No statement and no dead connection may hold the writer for ever, nor a replica that was stopped
+in the middle of a transaction those of the others."""
+
+_BRIEFLY: dict[str, Any] = {
+    "connect_timeout": 2,
+    "options": "-c statement_timeout=3000 -c lock_timeout=2000 -c timezone=UTC"
+    " -c idle_in_transaction_session_timeout=2000",
+    "tcp_user_timeout": 3000,
+}
 
 
 def _in_connection(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -215,13 +195,9 @@ def _in_connection(engine: Engine, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
-def _outcome(engine: Engine, work: Callable[[Connection], Any]) -> Any:
-    """What a piece alone returns, or the error it raises."""
-    try:
-        with engine.begin() as connection:
-            return work(connection)
-    except Exception as error:  # noqa: BLE001 - told to whoever asked
-        return _mapped(error)
+def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 def _driver_url(url: str) -> URL:
@@ -246,33 +222,3 @@ def _tune_sqlite(engine: Engine, *, readers: bool) -> None:
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if readers else "BEGIN IMMEDIATE")
-
-
-def _mapped(error: Exception) -> Exception:
-    """The error in our words: a driver's text may hold statements, values and passwords."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    if isinstance(error, (SQLAlchemyError, OSError)):
-        return StoreError(f"the store does not answer: {_words(cause)}")
-    return error
-
-
-_KNOWN = (
-    ("disk is full", "the disk is full"),
-    ("disk I/O", "disk I/O error"),
-    ("readonly", "it is read-only"),
-    ("locked", "it is locked by another process"),
-    ("unable to open", "its file cannot be opened"),
-    ("password authentication failed", "its password is not accepted"),
-    ("does not exist", "database, role or table does not exist"),
-    ("starting up", "the database server is starting up"),
-    ("shutting down", "the database server is shutting down"),
-    ("onnection", "no connection to the database server"),
-)
-
-
-def _words(cause: BaseException) -> str:
-    told = str(cause)
-    for part, words in _KNOWN:
-        if part in told:
-            return words
-    return type(cause).__name__

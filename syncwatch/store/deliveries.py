@@ -111,7 +111,7 @@ class Inbox:
     async def _flush_group(self, group: list[tuple[NewDelivery, asyncio.Future[bool]]]) -> None:
         rows = [delivery for delivery, _ in group]
         try:
-            fresh = await self._database.write(lambda connection: add(connection, rows))
+            fresh = await self._database.write_beside(lambda connection: add(connection, rows))
         except Exception as error:  # noqa: BLE001 - each waiting request is told
             outcomes: list[bool | Exception] = [error] * len(group)
         else:
