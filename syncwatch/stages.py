@@ -18,6 +18,7 @@ from syncwatch.plan.looking import Looking
 from syncwatch.plan.matching import check_pattern
 from syncwatch.plan.opening import Opening, for_destination
 from syncwatch.plan.planner import Planner
+from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
 from syncwatch.store import accessories, policies, proofs, retention
@@ -144,8 +145,19 @@ class Stages:
             signals=self._signals,
             counted=self._metrics.execution_ended,
         )
+        # Questions and connections of its own: it stands in no push's way.
+        sweep = Sweep(
+            harbor=harbor,
+            client=self._client(harbor),
+            keeping=keeping,
+            database=self._database,
+            clock=self._clock,
+            signals=self._signals,
+            ended=self._metrics.swept,
+        )
         self._run(f"plan {harbor.name}", planner.turn)
         self._run(f"follow {harbor.name}", follower.turn)
+        self._run(f"sweep {harbor.name}", sweep.turn)
 
     def _client(self, harbor: HarborSettings) -> HarborClient:
         outbound = Outbound(

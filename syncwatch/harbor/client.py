@@ -7,6 +7,7 @@ Harbor ask for a CSRF token (server/middleware/csrf).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -14,11 +15,13 @@ import aiohttp
 
 from syncwatch.errors import Fault, MalformedError, OutboundError
 from syncwatch.harbor import wire
+from syncwatch.harbor.listed import Project, Repository
 from syncwatch.outbound import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from syncwatch.model import Millis
     from syncwatch.outbound import Answer, Outbound
 
 T = TypeVar("T")
@@ -28,6 +31,8 @@ PAGE_SIZE = 100
 
 PAGES = 200
 """The most pages read of one list, so that a Harbor that never ends a list cannot hold us."""
+
+_WITH_ALL = {"sort": "id", "with_tag": "true", "with_label": "true", "with_accessory": "true"}
 
 BODY = 16 * 1024 * 1024
 """Bound of one answer in bytes; a page of 100 artifacts with long annotations is about 1 MiB."""
@@ -117,10 +122,7 @@ class HarborClient:
             return await self.all(
                 wire.SourceArtifact,
                 f"{repository_path(repository)}/artifacts",
-                sort="id",
-                with_tag="true",
-                with_label="true",
-                with_accessory="true",
+                **_WITH_ALL,
             )
         except OutboundError as error:
             if error.kind == "not_found":
@@ -131,6 +133,47 @@ class HarborClient:
         """One request that changes something, answered whatever its status (see `writing`)."""
         url, headers = self._api + path, self._headers()
         return await self._outbound.ask(method, url, headers=headers, json=body, body_limit=BODY)
+
+    async def projects(self) -> list[Project]:
+        """The projects that we may see: all for a robot of all projects (server, project.go)."""
+        return await self.all(Project, "/projects", sort="project_id", with_detail="false")
+
+    async def project(self, name: str) -> Project | None:
+        """One project; None when Harbor says NOT_FOUND."""
+        return await self.one_or_none(Project, f"/projects/{quote(name, safe='')}")
+
+    async def repositories(
+        self, project: str, page: int, *, after: int = 0, changed_since: Millis | None = None
+    ) -> list[Repository]:
+        """A page of a project's repositories, by their id.
+
+        Those with ids above `after`, or those that changed since a moment of Harbor's clock: its
+        `q` takes whole seconds without a zone (lib/q/builder.go). Empty for no such project.
+        """
+        query = {"sort": "repository_id"}
+        if changed_since is not None:
+            moment = datetime.fromtimestamp(changed_since // 1000, UTC)
+            query["q"] = f"update_time=[{moment:%Y-%m-%dT%H:%M:%S}~]"
+        elif after:
+            query["q"] = f"repository_id=[{after + 1}~]"
+        path = f"/projects/{quote(project, safe='')}/repositories"
+        try:
+            return await self.page(Repository, path, page, **query)
+        except OutboundError as error:
+            if error.kind == "not_found":
+                return []
+            raise
+
+    async def artifact_page(self, repository: str, page: int) -> list[wire.SourceArtifact]:
+        """A page of a repository's artifacts, the oldest first; empty when it is not there."""
+        try:
+            return await self.page(
+                wire.SourceArtifact, f"{repository_path(repository)}/artifacts", page, **_WITH_ALL
+            )
+        except OutboundError as error:
+            if error.kind == "not_found":
+                return []
+            raise
 
     async def close(self) -> None:
         """Give the connections back."""

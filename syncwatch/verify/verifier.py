@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from syncwatch.budget import Budget
 from syncwatch.model import HOUR, MINUTE, SECOND, Level, Millis, Observation, Reason
 from syncwatch.runtime import log
 from syncwatch.store import policies, proofs
@@ -358,31 +359,6 @@ class Verifier:
 
     def _unlooked(self, now: Millis) -> Observation:
         return Observation(now, now, problem=Reason.UNOBSERVED, detail=self._wrong_address)
-
-
-class Budget:
-    """So many re-checks a minute, none saved up for longer than a second."""
-
-    def __init__(self, per_minute: int, now: Millis) -> None:
-        self._per_minute = per_minute
-        self._left = 0.0
-        self._at = now
-
-    def left(self, now: Millis) -> int:
-        """How many there may be now."""
-        rate = self._per_minute / MINUTE
-        self._left = min(self._left + max(0, now - self._at) * rate, max(1.0, rate * SECOND))
-        self._at = now
-        return int(self._left)
-
-    @property
-    def pause(self) -> float:
-        """Seconds until there may be one more."""
-        return min(LONGEST, 60 / self._per_minute) if self._per_minute else LONGEST
-
-    def spend(self, count: int) -> None:
-        """So many were made."""
-        self._left -= count
 
 
 def _seconds_until(upcoming: Millis | None, now: Millis) -> float:

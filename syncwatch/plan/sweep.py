@@ -1,0 +1,411 @@
+"""The sweep of one Harbor: everything that policies reach, compared without any webhook.
+
+Comes in: Harbor's own lists. Goes out: generations of what nobody announced, and subjects whose
+reference is not listed, for the planner to ask for one by one: a list proves no deletion.
+
+Two ways share one budget of questions. Repositories that changed since the last sweep are read
+every `sweep_every`, where Harbor says so (update_time, since v2.15.2). A complete pass reads all of
+them at leisure, one of each project in turn so that none waits for a large one, and goes on where
+it was after a restart. What is older than the rules that reach it is expected by nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from syncwatch.budget import Budget
+from syncwatch.errors import OutboundError
+from syncwatch.harbor.client import PAGE_SIZE
+from syncwatch.model import MINUTE, SECOND, Finding, Millis, Severity
+from syncwatch.plan.comparing import Comparison
+from syncwatch.plan.keeping import WRITTEN_AT_ONCE
+from syncwatch.plan.promises import by_policy
+from syncwatch.plan.scope import Scope
+from syncwatch.runtime import log
+from syncwatch.store import findings, policies, subjects, sweeps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from sqlalchemy import Connection
+
+    from syncwatch.config import HarborSettings
+    from syncwatch.harbor.client import HarborClient
+    from syncwatch.plan.keeping import Keeping
+    from syncwatch.runtime import Clock, Signals
+    from syncwatch.store.database import Database
+    from syncwatch.store.policies import HarborRow
+
+SLICE = 3 * SECOND
+"""How long one turn goes on, so that a turn never seems dead."""
+AGAIN = 30 * SECOND
+"""When a sweep that Harbor interrupted goes on."""
+MARGIN = MINUTE
+"""A change is written within the request that makes it; this much earlier is read again."""
+ALONE = 3
+"""A complete pass rests this many times as long as it took."""
+PAGES = 10_000
+"""Pages of one repository that are read at most: a million artifacts."""
+OF_ONE = frozenset({"unreadable_answer", "server_error"})
+"""Trouble that may be one repository's own; any other ends the turn."""
+
+
+@dataclass
+class _Project:
+    """A project of the pass: what is next in it. `whole` says that we saw it from its beginning."""
+
+    name: str
+    cursor: int
+    whole: bool
+    waiting: deque[tuple[int, str]] = field(default_factory=deque)
+    seen: set[str] = field(default_factory=set)
+    page: int = 1
+
+
+@dataclass
+class _Changes:
+    """The incremental way, under way: projects to ask, then repositories to compare.
+
+    `until` (Harbor's clock) is the moment up to which changes are known when it has ended.
+    """
+
+    began_at: Millis
+    since: Millis
+    until: Millis
+    projects: deque[tuple[str, int]]
+    repositories: deque[str] = field(default_factory=deque)
+
+    @property
+    def left(self) -> bool:
+        return bool(self.projects or self.repositories)
+
+
+class Sweep:
+    """Sweeps one Harbor. `ended(harbor, seconds)` is told of each sweep without trouble."""
+
+    def __init__(
+        self,
+        *,
+        harbor: HarborSettings,
+        client: HarborClient,
+        keeping: Keeping,
+        database: Database,
+        clock: Clock,
+        signals: Signals,
+        ended: Callable[[str, float], None],
+    ) -> None:
+        self._name = harbor.name
+        self._every: Millis = round(harbor.sweep_every.total_seconds() * 1000)
+        self._client = client
+        self._keeping = keeping
+        self._database = database
+        self._clock = clock
+        self._signals = signals
+        self._ended = ended
+        # A minute's worth at once: a small Harbor is compared in one go.
+        self._budget = Budget(
+            harbor.sweep_requests_per_minute, clock.now(), saved=MINUTE, full=True
+        )
+        self._next_at: Millis = 0
+        self._scope = Scope({})
+        self._changes: _Changes | None = None
+        self._pass: deque[_Project] | None = None
+        self._pass_began_at: Millis = 0
+        self._refused: set[str] = set()
+        self._troubled: dict[str, str] = {}
+
+    async def turn(self) -> float:
+        """Begin a sweep when it is due, or go on with one; seconds until the next turn."""
+        row = await self._database.read(lambda c: policies.harbor_row(c, self._name))
+        if row.last_look_at is None or not row.up:
+            return 1.0
+        try:
+            if self._clock.now() >= self._next_at:
+                await self._begin(row, self._clock.now())
+            return await self._go_on()
+        except OutboundError as error:
+            log.warning(
+                "sweep_interrupted", harbor=self._name, kind=error.kind, error=error.message
+            )
+            self._next_at = min(self._next_at, self._clock.now() + AGAIN)
+            self._changes = None
+            return min(AGAIN, self._every) / SECOND
+
+    async def _begin(self, row: HarborRow, now: Millis) -> None:
+        """Take up what is to be compared now: rules of today, projects of today."""
+        revisions = await self._database.read(lambda c: policies.known_revisions(c, self._name))
+        self._scope = Scope(by_policy(revisions))
+        projects = await self._projects()
+        self._next_at = now + self._every
+        follows = _says_what_changed(row.version)
+        if self._changes is None and follows:
+            since = row.swept_until if row.swept_until is not None else _watched_since(row)
+            self._changes = _Changes(
+                began_at=now,
+                since=since - MARGIN,
+                until=now + row.skew,
+                projects=deque((name, 1) for name in projects),
+            )
+        if self._pass is None and _pass_is_due(row, now, self._every):
+            await self._begin_pass(row, projects, now)
+
+    async def _projects(self) -> list[str]:
+        """Projects that policies reach and that hold something of their own (no proxy caches)."""
+        listed = await self._client.projects()
+        self._budget.spend(1 + len(listed) // PAGE_SIZE)
+        names = {one.name: one.is_proxy_cache for one in listed}
+        refused = set()
+        for name in sorted(self._scope.named() - names.keys()):
+            # A robot of certain projects is not shown the others, which is no word on them.
+            self._budget.spend(1)
+            try:
+                found = await self._client.project(name)
+            except OutboundError as error:
+                if error.kind not in ("forbidden", "unauthorized"):
+                    raise
+                refused.add(name)
+                continue
+            if found is not None:
+                names[name] = found.is_proxy_cache
+        await self._tell(refused)
+        return sorted(name for name, cache in names.items() if self._reaches(name) and not cache)
+
+    def _reaches(self, project: str) -> bool:
+        return self._scope.reaches(project)
+
+    async def _begin_pass(self, row: HarborRow, projects: Collection[str], now: Millis) -> None:
+        """A new pass, or the one that a restart interrupted."""
+        goes_on = row.pass_began_at is not None and row.pass_ended_at is None
+
+        def keep(connection: Connection) -> list[sweeps.Swept]:
+            if goes_on:
+                sweeps.add_projects(connection, self._name, projects, row.pass_began_at or now)
+            else:
+                sweeps.begin_pass(connection, self._name, projects, now)
+            return sweeps.projects_of_pass(connection, self._name)
+
+        kept = await self._database.write(keep)
+        self._pass_began_at = row.pass_began_at if goes_on and row.pass_began_at else now
+        self._pass = deque(
+            _Project(one.project, one.cursor, whole=one.cursor == 0)
+            for one in kept
+            if one.ended_at is None and one.project in projects
+        )
+
+    async def _go_on(self) -> float:
+        """Ask and compare while the slice and the budget last."""
+        end = self._clock.now() + SLICE
+        while (now := self._clock.now()) < end:
+            if self._changes is None and self._pass is None:
+                return max(0.0, (self._next_at - now) / SECOND)
+            if self._budget.left(now) < 1:
+                return self._budget.pause
+            await self._step()
+        return 0.0
+
+    async def _step(self) -> None:
+        if self._changes is not None and self._changes.left:
+            await self._follow_changes(self._changes)
+        elif self._changes is not None:
+            await self._end_changes(self._changes)
+        elif self._pass:
+            await self._go_through(self._pass[0])
+            # One repository of each project in turn.
+            self._pass.rotate(-1)
+        else:
+            await self._end_pass()
+
+    async def _follow_changes(self, changes: _Changes) -> None:
+        if changes.repositories:
+            await self._compare(changes.repositories.popleft())
+            return
+        project, page = changes.projects.popleft()
+        self._budget.spend(1)
+        try:
+            listed = await self._client.repositories(project, page, changed_since=changes.since)
+        except OutboundError as error:
+            await self._refuse(project, error)
+            return
+        changes.repositories.extend(one.name for one in listed)
+        if len(listed) >= PAGE_SIZE:
+            changes.projects.append((project, page + 1))
+
+    async def _end_changes(self, changes: _Changes) -> None:
+        self._changes = None
+        now = self._clock.now()
+        await self._database.write(
+            lambda c: policies.set_harbor(
+                c, self._name, swept_until=changes.until, last_sweep_at=now
+            )
+        )
+        self._ended(self._name, (now - changes.began_at) / SECOND)
+        await self._tell_trouble()
+
+    async def _go_through(self, project: _Project) -> None:
+        """The next repository of a project, or the next page of them, or its end."""
+        if project.waiting:
+            identity, repository = project.waiting[0]
+            project.seen.add(repository)
+            tags = await self._compare(repository)
+            project.waiting.popleft()
+            project.cursor = max(project.cursor, identity)
+            await self._database.write(
+                lambda c: sweeps.advance(c, self._name, project.name, project.cursor, 1, tags)
+            )
+            return
+        self._budget.spend(1)
+        try:
+            listed = await self._client.repositories(
+                project.name, project.page, after=project.cursor
+            )
+        except OutboundError as error:
+            await self._refuse(project.name, error)
+            listed, project.whole = [], False
+        fresh = [(one.id, one.name) for one in listed if one.id > project.cursor]
+        project.waiting.extend(sorted(fresh))
+        # From the next cursor on it is the first page again, where Harbor counts from it.
+        project.page = 1 if fresh else project.page + 1
+        if not fresh and len(listed) < PAGE_SIZE:
+            await self._end_project(project)
+
+    async def _end_project(self, project: _Project) -> None:
+        """Repositories that were expected and are not there: each reference is to be asked for."""
+        if self._pass is not None:
+            self._pass.remove(project)
+            # `rotate` comes after this; the next project keeps its turn.
+            self._pass.rotate(1)
+        now = self._clock.now()
+
+        def end(connection: Connection) -> int:
+            sweeps.end_project(connection, self._name, project.name, now)
+            return self._ask_vanished(connection, project, now) if project.whole else 0
+
+        if await self._database.write(end):
+            self._signals.wake(f"plan {self._name}")
+
+    def _ask_vanished(self, connection: Connection, project: _Project, now: Millis) -> int:
+        asked, after = 0, ""
+        while known := sweeps.repositories_known(connection, self._name, project.name, after, 500):
+            after = known[-1]
+            for repository in known:
+                if repository not in project.seen:
+                    asked += sweeps.ask_all_of(connection, self._name, repository, now)
+        return asked
+
+    async def _end_pass(self) -> None:
+        self._pass = None
+        now = self._clock.now()
+
+        def end(connection: Connection) -> bool:
+            row = policies.harbor_row(connection, self._name)
+            values: dict[str, Millis] = {"pass_ended_at": now}
+            if not _says_what_changed(row.version):
+                values["last_sweep_at"] = now
+            policies.set_harbor(connection, self._name, **values)
+            return "last_sweep_at" in values
+
+        if await self._database.write(end):
+            self._ended(self._name, (now - self._pass_began_at) / SECOND)
+        await self._tell_trouble()
+
+    async def _compare(self, repository: str) -> int:
+        """One repository with what is known of it; how many tags it has."""
+        revisions = self._scope.of(repository)
+        known = await self._database.read(lambda c: sweeps.known_of(c, self._name, repository))
+        if not revisions and not known:
+            return 0
+        comparison = Comparison(repository, revisions, known)
+        try:
+            await self._read(repository, comparison)
+        except OutboundError as error:
+            if error.kind == "forbidden":
+                await self._refuse(repository.partition("/")[0], error)
+            elif error.kind in OF_ONE:
+                self._troubled[repository] = error.message
+            else:
+                raise
+            return comparison.tags
+        self._troubled.pop(repository, None)
+        missing, now = comparison.missing(), self._clock.now()
+        if missing:
+            await self._database.write(lambda c: subjects.ask_source(c, missing, now))
+            self._signals.wake(f"plan {self._name}")
+        return comparison.tags
+
+    async def _read(self, repository: str, comparison: Comparison) -> None:
+        for page in range(1, PAGES + 1):
+            read_at = self._clock.now()
+            self._budget.spend(1)
+            listed = await self._client.artifact_page(repository, page)
+            news = comparison.take(listed, read_at)
+            for begin in range(0, len(news.told), WRITTEN_AT_ONCE):
+                part = news.told[begin : begin + WRITTEN_AT_ONCE]
+                names = {(one.event.repository, one.event.reference) for one in part}
+                answers = {name: news.answers[name] for name in names}
+                await self._keeping.write(part, answers, [], self._clock.now())
+            if len(listed) < PAGE_SIZE:
+                return
+
+    async def _refuse(self, project: str, error: OutboundError) -> None:
+        """A project that we may not list: said, and the others go on."""
+        if error.kind not in ("forbidden", "unauthorized"):
+            raise error
+        await self._tell(self._refused | {project})
+
+    async def _tell(self, refused: set[str]) -> None:
+        if refused == self._refused:
+            return
+        self._refused, now = refused, self._clock.now()
+        found = [_may_not_list(self._name, sorted(refused))] if refused else []
+        await self._database.write(lambda c: findings.replace(c, self._name, "sweep", found, now))
+
+    async def _tell_trouble(self) -> None:
+        """Repositories that could not be compared, until they could."""
+        now = self._clock.now()
+        found = [_unread(self._name, self._troubled)] if self._troubled else []
+        await self._database.write(
+            lambda c: findings.replace(c, self._name, "sweep repositories", found, now)
+        )
+
+
+def _says_what_changed(version: str) -> bool:
+    """Whether a repository's update_time follows pushes, tags and deletions (touchRepo)."""
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) >= (2, 15, 2)
+
+
+def _watched_since(row: HarborRow) -> Millis:
+    return row.watching_since + policies.used_skew(row.skew)
+
+
+def _pass_is_due(row: HarborRow, now: Millis, every: Millis) -> bool:
+    if row.pass_began_at is None or row.pass_ended_at is None:
+        return True
+    took = row.pass_ended_at - row.pass_began_at
+    return now >= row.pass_ended_at + ALONE * took or every >= ALONE * took
+
+
+def _may_not_list(harbor: str, projects: list[str]) -> Finding:
+    return Finding(
+        "permission_missing",
+        Severity.ERROR,
+        f"harbor {harbor}: repositories",
+        f"Harbor {harbor} does not let us list {', '.join(projects[:5])}: what is not announced "
+        "from there is not found.",
+        "Give the robot account list and read of project, repository and artifact there.",
+    )
+
+
+def _unread(harbor: str, troubled: dict[str, str]) -> Finding:
+    name, why = next(iter(sorted(troubled.items())))
+    more = f" and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+    return Finding(
+        "sweep_incomplete",
+        Severity.WARNING,
+        f"harbor {harbor}: repositories",
+        f"The sweep could not compare {name}{more}: {why}.",
+        "Ask Harbor for its artifacts; what is not announced from there is not found until then.",
+    )
