@@ -17,6 +17,7 @@ from syncwatch.plan.opening import for_destination
 from syncwatch.reference import Hosts
 from syncwatch.report.api import Api, errors_as_json, health_routes
 from syncwatch.report.metrics import Metrics
+from syncwatch.report.pausing import Pausing
 from syncwatch.report.writes import Writes
 from syncwatch.runtime import Clock, Pulse, Signals, log
 from syncwatch.stages import Stages, millis
@@ -27,7 +28,7 @@ from syncwatch.store.deliveries import Inbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from syncwatch.config import HarborSettings, Settings
+    from syncwatch.config import DestinationSettings, HarborSettings, Settings
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
     from syncwatch.store.policies import Destination
@@ -175,7 +176,9 @@ class Daemon:
             surroundings=self._surroundings,
             token=self._tokens,
             watched=self._watched,
+            entry=self._entry,
             writes=self._writes(),
+            pausing=self._pausing(),
         )
         app = web.Application(middlewares=[errors_as_json])
         app.add_routes([*api.routes(), *health_routes(self._pulse, self._database, self._watched)])
@@ -191,9 +194,22 @@ class Daemon:
             hosts=self._hosts,
         )
 
+    def _pausing(self) -> Pausing:
+        return Pausing(
+            database=self._database,
+            clock=self._clock,
+            signals=self._signals,
+            watched=self._watched,
+            entry=self._entry,
+        )
+
+    def _entry(self, destination: Destination) -> DestinationSettings:
+        """What the configuration of the moment says of a destination."""
+        return for_destination(self._settings, destination)
+
     def _hosts(self, destinations: Sequence[Destination]) -> Hosts:
         """Whose host is whose, as the configuration of the moment has it."""
-        entries = [(one, for_destination(self._settings, one)) for one in destinations]
+        entries = [(one, self._entry(one)) for one in destinations]
         return Hosts.of(
             {one.name: one.url for one in self._settings.harbors},
             {one.id: (entry.url or one.url, entry.pull_host) for one, entry in entries},

@@ -17,20 +17,23 @@ from syncwatch import __version__
 from syncwatch.errors import StoreError
 from syncwatch.model import MINUTE, OPEN_STATES, SECOND, State
 from syncwatch.report import words
-from syncwatch.report.writes import RefusedError
+from syncwatch.report.bodies import RefusedError
 from syncwatch.runtime import is_one_of
-from syncwatch.store import observations, reading
+from syncwatch.store import observations, passes, reading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from sqlalchemy import Connection, Row
 
+    from syncwatch.config import DestinationSettings
     from syncwatch.report.gauges import Surroundings
     from syncwatch.report.metrics import Metrics
+    from syncwatch.report.pausing import Pausing
     from syncwatch.report.writes import Writes
     from syncwatch.runtime import Clock, Pulse
     from syncwatch.store.database import Database
+    from syncwatch.store.policies import Destination
     from syncwatch.store.reading import Snapshot
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -73,7 +76,7 @@ class Api:
     """Answers questions about what is known.
 
     `token` gives the values that are accepted, None where everybody may read; `watched` the
-    names of the harbors that are configured.
+    names of the harbors that are configured, `entry` what it says of a destination.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class Api:
         surroundings: Callable[[], Surroundings],
         token: Callable[[], Sequence[str] | None],
         watched: Callable[[], Collection[str]],
+        entry: Callable[[Destination], DestinationSettings],
         writes: Writes,
+        pausing: Pausing,
     ) -> None:
         self._database = database
         self._metrics = metrics
@@ -93,21 +98,31 @@ class Api:
         self._surroundings = surroundings
         self._token = token
         self._watched = watched
+        self._entry = entry
         self._writes = writes
+        self._pausing = pausing
         self._expose = make_aiohttp_handler(metrics.registry)
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of the report's port but health."""
         return [
             web.get("/metrics", self.metrics),
-            web.get("/api/v1/status", self._guarded(self.status)),
-            web.get("/api/v1/expectations", self._guarded(self.expectations)),
-            web.get("/api/v1/expectations/{id}", self._guarded(self.expectation)),
-            web.get("/api/v1/findings", self._guarded(self.findings)),
-            web.post("/api/v1/observations", self._guarded(self._writes.observe, writing=True)),
+            web.get("/api/v1/status", self.guarded(self.status)),
+            web.get("/api/v1/expectations", self.guarded(self.expectations)),
+            web.get("/api/v1/expectations/{id}", self.guarded(self.expectation)),
+            web.get("/api/v1/findings", self.guarded(self.findings)),
+            web.post("/api/v1/observations", self.guarded(self._writes.observe, writing=True)),
             web.post(
                 "/api/v1/expectations/{id}/close",
-                self._guarded(self._writes.close, writing=True),
+                self.guarded(self._writes.close, writing=True),
+            ),
+            web.post(
+                "/api/v1/destinations/{name}/pause",
+                self.guarded(self._pausing.pause, writing=True),
+            ),
+            web.post(
+                "/api/v1/destinations/{name}/resume",
+                self.guarded(self._pausing.resume, writing=True),
             ),
         ]
 
@@ -122,10 +137,25 @@ class Api:
 
     async def status(self, _request: web.Request) -> web.Response:
         """What is watched, and how it is doing, in one answer."""
-        snapshot, runs = await self._database.read(
-            lambda c: (reading.snapshot(c, self._watched()), reading.last_executions(c))
+        snapshot, runs, swept = await self._database.read(
+            lambda c: (
+                reading.snapshot(c, self._watched()),
+                reading.last_executions(c),
+                passes.newest(c, self._watched()),
+            )
         )
-        return _json(_status(snapshot, runs, self._surroundings(), self._clock.now()))
+        now = self._clock.now()
+        return _json(
+            {
+                "version": __version__,
+                "harbors": [
+                    words.harbor(one, swept.get(one.name), now) for one in snapshot.harbors
+                ],
+                "destinations": _destinations(snapshot, self._surroundings(), self._entry, now),
+                "policies": _policies(snapshot, runs),
+                "states": _states(snapshot),
+            }
+        )
 
     async def expectations(self, request: web.Request) -> web.Response:
         """A page of expectations, newest first."""
@@ -160,7 +190,9 @@ class Api:
         trouble = words.store_trouble(self._database.trouble, self._clock.now())
         return _json({"items": [*trouble, *(words.finding(row) for row in rows)], "next": None})
 
-    def _guarded(self, handler: Handler, *, writing: bool = False) -> Handler:
+    def guarded(self, handler: Handler, *, writing: bool = False) -> Handler:
+        """The handler for those who have the token, its errors as JSON."""
+
         async def guarded(request: web.Request) -> web.StreamResponse:
             accepted = self._token()
             if accepted is None and writing:
@@ -196,34 +228,19 @@ def _one(connection: Connection, wanted: str) -> dict[str, Any] | None:
     return told
 
 
-def _status(
-    snapshot: Snapshot,
-    runs: dict[tuple[str, int], Row[Any]],
-    around: Surroundings,
-    now: int,
-) -> dict[str, Any]:
+def _states(snapshot: Snapshot) -> dict[str, int]:
     states = dict.fromkeys(map(str, State), 0)
     for one in snapshot.counts:
         states[one.state] = states.get(one.state, 0) + one.n
-    return {
-        "version": __version__,
-        "harbors": [
-            {
-                "name": one.name,
-                "up": one.up and one.feed_ok,
-                "version": one.version or None,
-                "last_webhook_at": words.rfc3339(one.last_webhook_at),
-                "last_sweep_at": None,
-            }
-            for one in snapshot.harbors
-        ],
-        "destinations": _destinations(snapshot, around, now),
-        "policies": _policies(snapshot, runs),
-        "states": states,
-    }
+    return states
 
 
-def _destinations(snapshot: Snapshot, around: Surroundings, now: int) -> list[dict[str, Any]]:
+def _destinations(
+    snapshot: Snapshot,
+    around: Surroundings,
+    entry: Callable[[Destination], DestinationSettings],
+    now: int,
+) -> list[dict[str, Any]]:
     told = []
     for one in snapshot.destinations:
         if one.gone_at is not None:
@@ -234,11 +251,13 @@ def _destinations(snapshot: Snapshot, around: Surroundings, now: int) -> list[di
             {
                 "harbor": one.harbor,
                 "name": one.name,
-                "up": around.up.get(one.id),
+                # Another replica may be the one that asks it.
+                "up": around.up.get(one.id, one.up),
                 "open": sum(count.n for count in counted if count.state in OPEN_STATES),
                 "overdue": sum(count.n for count in counted if count.overdue),
                 "oldest_open_seconds": max(0.0, (now - min(since)) / SECOND) if since else 0.0,
             }
+            | words.pause(one, entry(one).pause_until, now)
         )
     return told
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from syncwatch.model import Millis, Observation
+    from syncwatch.store.passes import Pass
+    from syncwatch.store.policies import Destination, HarborRow
 
 BEFORE_REASON = (
     "harbor",
@@ -128,3 +130,46 @@ def finding(row: Row[Any]) -> dict[str, Any]:
     """One finding."""
     names = ("finding", "severity", "harbor", "subject", "message", "cure")
     return {name: getattr(row, name) for name in names} | {"since": rfc3339(row.since)}
+
+
+def harbor(row: HarborRow, sweep: Pass | None, now: Millis) -> dict[str, Any]:
+    """One Harbor, and how far its complete sweep is."""
+    return {
+        "name": row.name,
+        "up": row.up and row.feed_ok,
+        "version": row.version or None,
+        "last_webhook_at": rfc3339(row.last_webhook_at),
+        "last_sweep_at": rfc3339(row.last_sweep_at),
+        "sweep": _sweep(row, sweep, now),
+    }
+
+
+def _sweep(row: HarborRow, sweep: Pass | None, now: Millis) -> dict[str, Any]:
+    began, ended = row.pass_began_at, row.pass_ended_at
+    under_way = began is not None and (ended is None or ended < began)
+    return {
+        "pass_began_at": rfc3339(began),
+        "pass_ended_at": rfc3339(None if under_way else ended),
+        "projects": sweep.projects if sweep else 0,
+        "projects_done": sweep.done if sweep else 0,
+        "repositories": sweep.repositories if sweep else 0,
+        "tags": sweep.tags if sweep else 0,
+        "expected_end_at": rfc3339(_expected_end(began, sweep, now) if under_way else None),
+    }
+
+
+def _expected_end(began: Millis | None, sweep: Pass | None, now: Millis) -> Millis | None:
+    """As long for each project to come as for those that are done; None before the first."""
+    if began is None or sweep is None or not sweep.done:
+        return None
+    return now + (now - began) * (sweep.projects - sweep.done) // sweep.done
+
+
+def pause(one: Destination, configured: datetime | None, now: Millis) -> dict[str, Any]:
+    """Until when a destination is in maintenance, the later of what was said, and who said so."""
+    by_file = round(configured.timestamp() * SECOND) if configured else 0
+    until = max(by_file, one.paused_until or 0)
+    if until <= now:
+        return {"paused_until": None, "paused_by": None}
+    by = "the configuration" if by_file >= (one.paused_until or 0) else one.paused_by
+    return {"paused_until": rfc3339(until), "paused_by": by or None}

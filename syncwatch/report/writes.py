@@ -1,4 +1,4 @@
-"""The two writes of the API: a look asked for now, and an expectation closed by hand.
+"""The writes of the API about expectations: looks asked for now, and one closed by hand.
 
 Comes in: a request whose token was checked by `api`. Goes out: rows changed in the store, and the
 stages woken that find them due. What a person may write is bounded here.
@@ -7,7 +7,7 @@ stages woken that find them due. What a person may write is bounded here.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -15,6 +15,17 @@ from aiohttp import web
 from syncwatch import reference
 from syncwatch.errors import MalformedError
 from syncwatch.model import Reason
+from syncwatch.report.bodies import (
+    BY_LIMIT,
+    SHOWN,
+    RefusedError,
+    bad_request,
+    body_of,
+    by_whom,
+    decoded,
+    moment,
+    one_line,
+)
 from syncwatch.store import expectations, policies, reading, requests
 
 if TYPE_CHECKING:
@@ -28,21 +39,19 @@ if TYPE_CHECKING:
     from syncwatch.store.database import Database
     from syncwatch.store.policies import Destination
 
-T = TypeVar("T")
-
-BODY_LIMIT = 64 * 1024
-"""The largest body in bytes; a larger one is answered 413."""
-NOTE_LIMIT = 1000
-BY_LIMIT = 100
-SHOWN = 100
-"""Characters of what somebody sent that an answer repeats."""
-
 
 class LookRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /api/v1/observations`; `destination` is Harbor's name of the endpoint."""
+    """Body of `POST /api/v1/observations`: what is to be looked at, all of which has to fit.
 
-    image: str
+    `repository` is the name on either side, `destination` Harbor's name of the endpoint, `since` a
+    time or a duration back: what has been expected since then. `by` says who asks.
+    """
+
+    image: str | None = None
     destination: str | None = None
+    repository: str | None = None
+    since: str | None = None
+    by: str | None = None
 
 
 class CloseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,17 +67,8 @@ _FORMS: dict[type, str] = {
 }
 
 
-class RefusedError(Exception):
-    """A request that is answered `status` and `code`; the text says why, and what to do."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
 class Writes:
-    """Answers the requests that change something.
+    """Answers the requests that change expectations.
 
     `watched` gives the names of the harbors that are configured, `hosts` whose host is whose among
     the destinations present. `publish` is told what changed, once it is durable.
@@ -92,26 +92,33 @@ class Writes:
         self._hosts = hosts
 
     async def observe(self, request: web.Request) -> web.Response:
-        """Have an image looked at now, wherever it is expected: 202, else RefusedError."""
-        asked = _decoded(await _body(request), LookRequest)
-        image = _image(asked.image)
+        """Have images looked at now, wherever they are expected: 202, else RefusedError."""
+        asked = decoded(await body_of(request), LookRequest, _FORMS)
+        _check(asked)
+        image = _image(asked.image) if asked.image is not None else None
         present = await self._database.read(self._present)
-        wanted = reference.meant(image, self._hosts(present))
-        allowed = _allowed(asked.destination, wanted, present)
-        ids = await self._look(wanted, allowed, f"over the API, from {request.remote}")
-        if not ids:
-            raise RefusedError(404, "not_found", _nothing(image, wanted, asked.destination))
-        names = sorted({one.name for one in present if one.id in ids})
-        return web.json_response({"requested": len(ids), "destinations": names}, status=202)
-
-    async def _look(self, wanted: Meant, present: Collection[int], detail: str) -> list[int]:
-        watched = self._watched()
-        ids = await self._database.write(
-            lambda c: requests.look(c, wanted, watched, present, detail, self._clock.now())
+        wanted = reference.meant(image, self._hosts(present)) if image else None
+        now = self._clock.now()
+        scope = requests.Scope(
+            watched=self._watched(),
+            present=_allowed(asked.destination, wanted, present),
+            meant=wanted,
+            repository=asked.repository,
+            since=moment("since", asked.since, now, ahead=False) if asked.since else None,
         )
-        for destination_id in set(ids):
+        by = one_line("by", asked.by, BY_LIMIT)
+        detail = f"{f'by {by} ' * bool(by)}over the API, from {request.remote}"
+        found = await self._look(scope, detail, now)
+        if not found.destinations:
+            words = _nothing(image, wanted, asked) if image and wanted else _empty(asked)
+            raise RefusedError(404, "not_found", words)
+        return web.json_response(_told(found, present), status=202)
+
+    async def _look(self, scope: requests.Scope, detail: str, now: int) -> requests.Looks:
+        found = await self._database.write(lambda c: requests.look(c, scope, detail, now))
+        for destination_id in found.destinations:
             self._signals.wake(f"verify {destination_id}")
-        return ids
+        return found
 
     def _present(self, connection: Connection) -> list[Destination]:
         watched, known = self._watched(), policies.known_destinations(connection)
@@ -120,8 +127,8 @@ class Writes:
     async def close(self, request: web.Request) -> web.Response:
         """End an expectation by hand, once: 202, else RefusedError."""
         wanted = request.match_info["id"]
-        asked = _decoded(await _body(request) or b"{}", CloseRequest)
-        message = _closed_by_hand(asked)
+        asked = decoded(await body_of(request) or b"{}", CloseRequest, _FORMS)
+        message = by_whom("Closed by hand", asked.by, asked.note)
         if not _is_id(wanted) or not await self._close(int(wanted), message):
             words = f"There is no expectation {wanted[:SHOWN]}."
             raise RefusedError(404, "not_found", words)
@@ -139,81 +146,64 @@ class Writes:
         return found
 
 
-async def _body(request: web.Request) -> bytes:
-    """The whole body. What is too large is not read to its end."""
-    too_large = RefusedError(413, "too_large", f"A body may have {BODY_LIMIT} bytes at most.")
-    if (request.content_length or 0) > BODY_LIMIT:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > BODY_LIMIT:
-                raise too_large
-    except (web.RequestPayloadError, ConnectionError):
-        words = "The body ended early or is not coded as it says; send it again whole."
-        raise RefusedError(400, "bad_request", words) from None
-    return bytes(body)
+def _check(asked: LookRequest) -> None:
+    if asked.image is not None and asked.repository is not None:
+        raise bad_request("image and repository: write one of the two.")
+    if (asked.image, asked.destination, asked.repository, asked.since) == (None,) * 4:
+        raise bad_request("Say what is to be looked at: image, repository, destination or since.")
 
 
-def _decoded(body: bytes, form: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=form)
-    except UnicodeDecodeError:
-        why = "it is not UTF-8"
-    except (msgspec.MsgspecError, RecursionError) as error:
-        why = str(error)[:SHOWN]
-    words = f"The body has to be JSON like {_FORMS[form]}: {why}."
-    raise RefusedError(400, "bad_request", words)
+def _told(found: requests.Looks, present: Sequence[Destination]) -> dict[str, object]:
+    names = sorted({one.name for one in present if one.id in found.destinations})
+    told: dict[str, object] = {"requested": found.count, "destinations": names}
+    return told | ({"more": True} if found.more else {})
 
 
 def _image(text: str) -> Reference:
     try:
         return reference.parse(text)
     except MalformedError as error:
-        raise RefusedError(400, "bad_request", f"image: {error.message}.") from None
+        raise bad_request(f"image: {error.message}.") from None
 
 
-def _allowed(name: str | None, wanted: Meant, present: Sequence[Destination]) -> set[int]:
+def _allowed(name: str | None, wanted: Meant | None, present: Sequence[Destination]) -> set[int]:
     """Where a look may be taken. A host that is a destination's allows no other name beside it."""
     if name is None:
         return {one.id for one in present}
     named = {one.id for one in present if one.name == name}
     if not named:
-        near = get_close_matches(name[:SHOWN], [one.name for one in present], 1)
-        cure = f"did you mean {near[0]}?" if near else "write Harbor's name of the endpoint."
-        words = f"destination: none is called {name[:SHOWN]!a}; {cure}"
-        raise RefusedError(404, "not_found", words)
-    by_host = {one.name for one in present if one.id in wanted.destinations}
-    if by_host and name not in by_host and not wanted.harbors:
+        raise no_destination(name, present)
+    by_host = {one.name for one in present if wanted and one.id in wanted.destinations}
+    if wanted and by_host and name not in by_host and not wanted.harbors:
         words = f"image: its host is that of {' and '.join(sorted(by_host))}, not of {name}"
-        raise RefusedError(400, "bad_request", f"{words}; leave destination out.")
+        raise bad_request(f"{words}; leave destination out.")
     return named
 
 
-def _nothing(image: Reference, wanted: Meant, destination: str | None) -> str:
-    there = f" at {destination}" if destination else ""
-    words = f"Nothing is expected of {image}{there}"
+def no_destination(name: str, present: Sequence[Destination]) -> RefusedError:
+    """No endpoint of any Harbor has this name."""
+    near = get_close_matches(name[:SHOWN], [one.name for one in present], 1)
+    cure = f"did you mean {near[0]}?" if near else "write Harbor's name of the endpoint."
+    words = f"destination: none is called {name[:SHOWN]!a}; {cure}"
+    return RefusedError(404, "not_found", words)
+
+
+def _nothing(image: Reference, wanted: Meant, asked: LookRequest) -> str:
+    words = f"Nothing is expected of {image}{_where(asked)}"
     if wanted.stranger:
         return f"{words}: {wanted.stranger} is the host of no Harbor and no destination here."
     return f"{words}, so it cannot be looked at yet; push it, or run its policy, first."
 
 
+def _empty(asked: LookRequest) -> str:
+    what = f" of {asked.repository[:SHOWN]!a}" if asked.repository else ""
+    return f"Nothing is expected{what}{_where(asked)}, so there is nothing to look at."
+
+
+def _where(asked: LookRequest) -> str:
+    there = f" at {asked.destination}" if asked.destination else ""
+    return f"{there} since {asked.since[:SHOWN]}" if asked.since else there
+
+
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _closed_by_hand(asked: CloseRequest) -> str:
-    by, note = _line("by", asked.by, BY_LIMIT), _line("note", asked.note, NOTE_LIMIT)
-    words = f"Closed by hand{f' by {by}' if by else ''}{f': {note}' if note else ''}"
-    return words if words.endswith((".", "!", "?")) else f"{words}."
-
-
-def _line(field: str, text: str | None, limit: int) -> str:
-    """The text in one line that may stand in a log and in any store."""
-    plain = "".join(one if one.isprintable() else " " for one in text or "")
-    words = " ".join(plain.split())
-    if len(words) > limit:
-        told = f"{field}: {len(words)} characters; write {limit} at most."
-        raise RefusedError(400, "bad_request", told)
-    return words
