@@ -258,6 +258,7 @@ class RegistryEndpoint(msgspec.Struct, frozen=True):
     type: str = ""
     url: str = ""
     status: str = ""
+    update_time: str | None = None
 
 
 class PolicyTrigger(msgspec.Struct, frozen=True):

@@ -190,7 +190,7 @@ class Looking:
     ) -> list[tuple[int, str]]:
         told = []
         for policy in seen.policies:
-            one = _seen_policy(policy)
+            one = _seen_policy(policy, seen)
             since = _since(one, row, seen)
             kinds = policies.see_policy(
                 connection, self._harbor, one, by_registry.get(one.registry_id), since
@@ -255,11 +255,19 @@ def _since(one: policies.SeenPolicy, row: HarborRow, seen: Seen) -> Millis:
     return max(updated, began)
 
 
-def _seen_policy(policy: wire.Policy) -> policies.SeenPolicy:
+def _seen_policy(policy: wire.Policy, seen: Seen) -> policies.SeenPolicy:
     endpoint = policy.dest_registry or wire.RegistryEndpoint()
     updated = wire.millis_or_none(policy.update_time) or wire.millis_or_none(policy.creation_time)
+    own = next((one for one in seen.registries if one.id == endpoint.id), endpoint)
     return policies.SeenPolicy(
-        policy.id, policy.name, endpoint.id, endpoint.url, rules_of(policy), updated
+        policy.id,
+        policy.name,
+        endpoint.id,
+        endpoint.url,
+        rules_of(policy),
+        updated,
+        moved_at=wire.millis_or_none(own.update_time) or 0,
+        seen_at=seen.at + policies.used_skew(seen.skew),
     )
 
 

@@ -19,7 +19,7 @@ from syncwatch.store.dialect import insert
 from syncwatch.store.schema import destinations, harbors, policies, revisions, subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection, Row
 
@@ -64,7 +64,11 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class SeenPolicy:
-    """A policy as Harbor lists it. `updated_at` is Harbor's clock."""
+    """A policy as Harbor lists it. `updated_at` is Harbor's clock.
+
+    `moved_at` is when its registry endpoint was edited last, and `seen_at` our look, both of the
+    same clock: its destination may have become another one without any edit of the policy.
+    """
 
     policy_id: int
     name: str
@@ -72,6 +76,8 @@ class SeenPolicy:
     registry_url: str
     rules: Rules
     updated_at: Millis | None
+    moved_at: Millis = 0
+    seen_at: Millis = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +263,14 @@ def see_destination(
     return int(row.id)
 
 
+def set_up(connection: Connection, up: Mapping[int, bool]) -> None:
+    """Whether these destinations, by id, could be asked when they were last tried."""
+    for destination_id, is_up in sorted(up.items()):
+        connection.execute(
+            update(destinations).where(destinations.c.id == destination_id).values(up=is_up)
+        )
+
+
 def end_destinations(connection: Connection, ids: Collection[int], now: Millis) -> None:
     """These destinations are proven gone."""
     connection.execute(update(destinations).where(destinations.c.id.in_(ids)).values(gone_at=now))
@@ -280,6 +294,9 @@ def see_policy(
     if (before.rules, before.destination_id) != (seen.rules, destination_id):
         told += _kinds_of_change(before, seen.rules, destination_id)
         revision += 1
+        if since <= before.since and before.destination_id != destination_id:
+            # The policy itself was not edited: what was pushed before the move stays where it was.
+            since = seen.moved_at if seen.moved_at > before.since else seen.seen_at
         _write_revision(connection, harbor, seen, destination_id, revision, since)
     if told or row.gone_at is not None:
         _write_policy(connection, harbor, seen, destination_id, revision, new=False)

@@ -472,9 +472,6 @@ async def _second_after(stage: Scene, second: int) -> bool:
     return int(stage.harbor.world.now()) > second
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Harbor tells of no deleted tag: it takes the sweep, which is not there yet"
-)
 async def test_a_single_tag_deleted_at_the_source_closes_its_row(tmp_path: Path) -> None:
     async with (
         scene(tmp_path, harbor={"sweep_every": "10s"}) as stage,
