@@ -35,6 +35,21 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TRIGGERS = frozenset({"manual", "scheduled", "event_based"})
+ADAPTERS = (
+    "ali-acr",
+    "aws-ecr",
+    "azure-acr",
+    "docker-hub",
+    "docker-registry",
+    "github-ghcr",
+    "google-gcr",
+    "harbor",
+    "huawei-SWR",
+    "jfrog-artifactory",
+    "tencent-tcr",
+    "volcengine-cr",
+)
+"""What the core's env template lists (REPLICATION_ADAPTER_WHITELIST); asked as docker-registry."""
 
 _REGISTRIES: dict[str, Callable[[Registry], Any]] = {
     "id": lambda row: row.id,
@@ -116,21 +131,21 @@ class ReplicationApi:
         require(self._world, request, "registry", "create")
         body = await json_body(request)
         row = _registry_from(body, self._world)
-        if any(one.name == row.name for one in self._world.registries.values()):
-            raise RefusedError(409, "CONFLICT", f"registry {row.name} already exists")
+        self._check_name(row)
         await self._check_health(row)
         row.id = self._world.next_id("registry")
         self._world.registries[row.id] = row
         return created(request, row.id)
 
     async def ping_registry(self, request: web.Request) -> web.Response:
-        """Needs registry:read. With an `id` the stored URL is asked, with what else was sent."""
+        """Needs registry:read. With an `id` the stored URL is asked, with the credential sent.
+
+        Only since 2.16: before, url, insecure and ca_certificate were taken as well (api.md §4).
+        """
         require(self._world, request, "registry", "read")
         body = await json_body(request)
         if body.get("id"):
-            row = replace(self._registry(int(body["id"])))
-            row.access_key = str(body.get("access_key", row.access_key))
-            row.access_secret = str(body.get("access_secret", row.access_secret))
+            row = _overridden(self._registry(int(body["id"])), body, self._world)
         else:
             credential = {name: body.get(name, "") for name in ("access_key", "access_secret")}
             row = _registry_from({"name": "ping", **body, "credential": credential}, self._world)
@@ -143,20 +158,32 @@ class ReplicationApi:
         return json_answer(rendering.registry(self._registry(_path_id(request))))
 
     async def update_registry(self, request: web.Request) -> web.Response:
-        """Needs registry:update. The body is flat; another URL without its secret wipes that."""
+        """Needs registry:update. The body is flat and names what changes (RegistryUpdate).
+
+        Another URL without its secret wipes that, and so does having no user (toDaoModel). The
+        kind of registry stays.
+        """
         require(self._world, request, "registry", "update")
         row, body = self._registry(_path_id(request)), await json_body(request)
         edited = replace(row, updated=self._world.now())
         names = ("name", "description", "access_key", "access_secret", "ca_certificate")
         for name in names:
             setattr(edited, name, str(body.get(name, getattr(row, name))))
+        edited.credential_type = str(body.get("credential_type", row.credential_type))
         edited.insecure = bool(body.get("insecure", row.insecure))
         edited.url = _endpoint_url(str(body.get("url", row.url)))
-        if edited.url != row.url and "access_secret" not in body:
+        moved = edited.url != row.url and "access_secret" not in body
+        if moved or not edited.access_key:
             edited.access_secret = ""
+        self._check_name(edited)
         await self._check_health(edited)
         self._world.registries[row.id] = edited
         return bare()
+
+    def _check_name(self, row: Registry) -> None:
+        others = (one for one in self._world.registries.values() if one.id != row.id)
+        if any(one.name == row.name for one in others):
+            raise RefusedError(409, "CONFLICT", f"registry {row.name} already exists")
 
     async def delete_registry(self, request: web.Request) -> web.Response:
         """Needs registry:delete; 412 while a policy uses it."""
@@ -191,7 +218,7 @@ class ReplicationApi:
     async def list_adapters(self, request: web.Request) -> web.Response:
         """Needs replication-adapter:list."""
         require(self._world, request, "replication-adapter", "list")
-        return json_answer(["docker-registry", "harbor"])
+        return json_answer(list(ADAPTERS))
 
     async def list_policies(self, request: web.Request) -> web.Response:
         """Needs replication-policy:list."""
@@ -341,7 +368,7 @@ def policy_from(body: dict[str, Any], world: World) -> Policy:
     kind = str(trigger.get("type") or "manual")
     cron = str((trigger.get("trigger_settings") or {}).get("cron") or "")
     _check_trigger(kind, cron)
-    single = bool(body.get("single_active_replication"))
+    single = bool(body.get("single_active_replication")) and world.since(2, 14)
     if single and kind == "event_based":
         raise RefusedError(500, "UNKNOWN", "internal server error")
     count = body.get("dest_namespace_replace_count")
@@ -413,10 +440,20 @@ def _registry_from(body: dict[str, Any], world: World) -> Registry:
         access_secret=str(credential.get("access_secret") or "") if key else "",
         credential_type=str(credential.get("type") or "basic"),
         description=str(body.get("description", "")),
-        ca_certificate=str(body.get("ca_certificate", "")),
+        ca_certificate=str(body.get("ca_certificate", "")) if world.since(2, 15) else "",
         created=now,
         updated=now,
     )
+
+
+def _overridden(row: Registry, body: dict[str, Any], world: World) -> Registry:
+    """A stored endpoint as a ping with its id asks for it."""
+    asked = replace(row)
+    names = ["access_key", "access_secret"]
+    names += [] if world.since(2, 16) else ["url", "insecure", "ca_certificate"]
+    for name in names:
+        setattr(asked, name, body.get(name, getattr(row, name)))
+    return asked
 
 
 def _endpoint_url(url: str) -> str:
