@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from syncwatch.lab.jobs import Jobs
-    from syncwatch.lab.records import AuditEntry
+    from syncwatch.lab.records import AuditEntry, Project
     from syncwatch.lab.world import World
 
 _COMPONENTS = (
@@ -120,21 +121,29 @@ class SystemApi:
         """The administrator; robots are no users."""
         identity = require_known(self._world, request)
         if not identity.admin:
-            raise not_found(f"user {identity.name}")
+            message = "get current user not available for security context: robot"
+            raise RefusedError(412, "PRECONDITION", message)
         return json_answer({"user_id": 1, "username": "admin", "sysadmin_flag": True})
 
     async def list_permissions(self, request: web.Request) -> web.Response:
-        """Somebody; without a `scope` the list is empty, for the administrator too."""
+        """Somebody; without a `scope` the list is empty, for the administrator too.
+
+        Scopes are `/system` and `/project/ID` (handler/user.go, GetCurrentUserPermissions).
+        """
         identity = require_known(self._world, request)
-        if request.query.get("scope") != "/system":
-            return json_answer([])
-        granted = [
-            {"resource": f"/system/{resource}", "action": action}
-            for resource, actions in SYSTEM_PERMISSIONS.items()
-            for action in sorted(actions)
-            if identity.may(resource, action)
-        ]
+        scope = request.query.get("scope", "")
+        if scope == "/system":
+            granted = _listed(SYSTEM_PERMISSIONS, scope, identity.may)
+        elif (project := self._project(scope)) is not None:
+            may_there = partial(identity.may_in, project)
+            granted = _listed(PROJECT_PERMISSIONS, scope, may_there)
+        else:
+            granted = []
         return json_answer(granted)
+
+    def _project(self, scope: str) -> Project | None:
+        number = scope.removeprefix("/project/")
+        return self._world.projects.get(int(number)) if number.isdecimal() else None
 
     async def list_robots(self, request: web.Request) -> web.Response:
         """Needs robot:list."""
@@ -208,6 +217,19 @@ class SystemApi:
         else:
             raise RefusedError(422, "UNPROCESSABLE_ENTITY", "action in body should be one of")
         return bare()
+
+
+def _listed(
+    known: dict[str, set[str]], scope: str, may: Callable[[str, str], bool]
+) -> list[dict[str, str]]:
+    """What somebody may of what is known in a scope; a project itself is its bare path."""
+    itself = "project" if scope.startswith("/project/") else ""
+    return [
+        {"resource": scope if resource == itself else f"{scope}/{resource}", "action": action}
+        for resource, actions in known.items()
+        for action in sorted(actions)
+        if may(resource, action)
+    ]
 
 
 def robot_from(body: dict[str, Any], world: World) -> Robot:
