@@ -11,6 +11,7 @@ Events, jobs, retries and webhooks then run by themselves, in the times of `LabT
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ from syncwatch.lab.world import VERSION, World
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Iterable
+
+    from aiohttp.typedefs import Handler, Middleware
 
     from syncwatch.lab.images import Image
     from syncwatch.lab.records import Artifact, Execution, Policy
@@ -104,6 +107,8 @@ class LabHarbor:
         self._registries = ReplicationApi(self.world, self.replication, self.jobs)
         self._listener = Listener(self._application, port=port, tls=tls)
         self._begun = False
+        self.requests: deque[str] = deque(maxlen=REQUESTS_KEPT)
+        """What it was asked, oldest first: method, path and query, still encoded."""
         self.world.listeners += [self.webhooks.on_event, self.replication.on_event]
         self.jobs.status_changed.append(self.webhooks.on_status)
         self.artifacts.create_project("library", public=True)
@@ -377,8 +382,18 @@ class LabHarbor:
             await asyncio.sleep(self.world.times.health_interval)
             await self._registries.check_registries()
 
+    @property
+    def _log_request(self) -> Middleware:
+        @web.middleware
+        async def log(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self.requests.append(f"{request.method} {request.raw_path}")
+            return await handler(request)
+
+        return log
+
     def _application(self) -> web.Application:
-        application = web.Application(client_max_size=0, middlewares=[around(self.world)])
+        log = self._log_request
+        application = web.Application(client_max_size=0, middlewares=[log, around(self.world)])
         parts = (
             ArtifactsApi(self.world, self.artifacts),
             self._registries,
@@ -393,6 +408,9 @@ class LabHarbor:
             ]
         application.add_routes(routes)
         return application
+
+
+REQUESTS_KEPT = 100_000
 
 
 def _newest_first(row: Execution) -> int:
