@@ -51,7 +51,7 @@ def _escaped(value: Any) -> Any:
         return {name: _escaped(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_escaped(one) for one in value]
-    return re.sub(r"\$(?=[{$])", "$$$$", value) if isinstance(value, str) else value
+    return re.sub(r"\$(?=[{$])", "$$", value) if isinstance(value, str) else value
 
 
 def _registry(record: dict[str, Any]) -> Form:

@@ -139,7 +139,7 @@ class ReplicationSection(Section):
     def _one_side(cls, value: str, info: ValidationInfo) -> str:
         source = info.data.get("source", LOCAL)
         if source == LOCAL and value == LOCAL:
-            raise ValueError("required; name the registry to push to, or one as source")
+            raise ValueError("no destination; name the registry to push to, or one as source")
         if LOCAL not in (source, value):
             raise ValueError("source is a registry as well; one of the two must be this Harbor")
         return value
@@ -161,7 +161,7 @@ class ReplicationSection(Section):
         if value is not None and trigger not in (None, "scheduled"):
             raise ValueError("only for trigger: scheduled; remove this or change the trigger")
         if value is None and trigger == "scheduled":
-            raise ValueError("required with trigger: scheduled; write it like 0 0 2 * * *")
+            raise ValueError("trigger: scheduled needs cron; write it like 0 0 2 * * *")
         return value
 
     @field_validator("deletion")
