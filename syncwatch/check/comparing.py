@@ -17,16 +17,14 @@ from syncwatch.errors import OutboundError
 from syncwatch.harbor.client import HarborClient
 from syncwatch.model import State
 from syncwatch.outbound import Outbound
-from syncwatch.plan.opening import for_destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from syncwatch.check.judging import Outcome
-    from syncwatch.check.scope import Scope
+    from syncwatch.check.scope import Destination, Scope
     from syncwatch.config import HarborSettings, Settings
     from syncwatch.runtime import Clock
-    from syncwatch.store.policies import Destination
 
 HARBOR_REQUESTS = 6
 """Requests that one Harbor gets at a time, as from the daemon."""
@@ -178,7 +176,7 @@ class Comparison:
             for destination in dict.fromkeys(one.destination for one in harbor.rules):
                 self._places[destination] = Place(
                     destination=destination,
-                    settings=for_destination(self._settings, destination),
+                    settings=self._settings.destination(destination.harbor, destination.name),
                     manner=self._manner,
                     harbor=harbor,
                     clock=self._clock.now,

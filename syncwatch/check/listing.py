@@ -27,18 +27,16 @@ from syncwatch.harbor.listed import Project, Repository
 from syncwatch.harbor.wire import SourceArtifact, millis_or_none
 from syncwatch.model import Origin, Reason, State
 from syncwatch.plan.matching import Artifact, covers, destination_repository, select
-from syncwatch.plan.opening import is_ignored
 from syncwatch.plan.promises import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
-    from syncwatch.check.scope import Named, Scope
+    from syncwatch.check.scope import Destination, Named, Scope
     from syncwatch.config import Settings
     from syncwatch.harbor import wire
     from syncwatch.harbor.client import HarborClient
     from syncwatch.model import Millis
-    from syncwatch.store.policies import Destination
 
 T = TypeVar("T")
 
@@ -255,8 +253,7 @@ class Harbor:
             return False
         if self.named and not any(one.takes(wish) for one in self.named):
             return False
-        event = Event(wish.repository, wish.reference, wish.digest, 0, Origin.BASELINE)
-        return not (self.settings.ignore and is_ignored(self.settings, event, wish.destination))
+        return not (self.settings.ignore and _is_ignored(self.settings, wish))
 
     async def read_again(self, wish: Wish) -> tuple[Source, Millis | None]:
         """What the source's name is now, and since when. Raises OutboundError."""
@@ -284,6 +281,17 @@ class Harbor:
             told = (State.UNKNOWN, reason, words)
             image = repository or f"{project}/**"
             self.refuse(Outcome(image, None, self.name, names, place.name, None, None, *told))
+
+
+def _is_ignored(settings: Settings, wish: Wish) -> bool:
+    # Imported where it is needed: the store behind it takes a third of a second to import.
+    from syncwatch.plan.opening import is_ignored  # noqa: PLC0415
+    from syncwatch.store.policies import Destination as Stored  # noqa: PLC0415
+
+    one = wish.destination
+    event = Event(wish.repository, wish.reference, wish.digest, 0, Origin.BASELINE)
+    there = Stored(0, one.harbor, one.registry_id, one.url, one.name, one.type, one.name, None)
+    return is_ignored(settings, event, there)
 
 
 def _artifact(row: SourceArtifact) -> Artifact:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from syncwatch.check.judging import (
     matched_by_name,
@@ -18,23 +18,22 @@ from syncwatch.check.judging import (
     verdict_on,
     wants_source,
 )
+from syncwatch.check.naming import Names
+from syncwatch.check.proofs import Proofs
 from syncwatch.errors import OutboundError
 from syncwatch.model import MINUTE, SECOND, Level, Observation, Reason
 from syncwatch.outbound import Outbound
 from syncwatch.verify.look import Depth
 from syncwatch.verify.registry import RegistryClient
-from syncwatch.verify.verifier import AWAY, TRIES, TROUBLE
-from syncwatch.verify.walk import Vouched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from syncwatch.check.judging import Outcome
     from syncwatch.check.listing import Harbor
-    from syncwatch.check.scope import Wish
+    from syncwatch.check.scope import Destination, Wish
     from syncwatch.config import DestinationSettings
     from syncwatch.model import Millis, Verdict
-    from syncwatch.store.policies import Destination
 
 MOVES = 3
 """A tag that moved so often while we looked is left alone."""
@@ -42,11 +41,20 @@ MOVES = 3
 PATIENCE = MINUTE
 """How long a registry's Retry-After is waited for (milliseconds)."""
 
+TRIES = 3
+"""After so many looks in a row that met trouble the destination's root is asked."""
+
+AWAY = frozenset({Reason.UNREACHABLE, Reason.TLS_ERROR})
+"""Problems of the root that may pass within seconds."""
+
+PASSING = AWAY | {Reason.SERVER_ERROR, Reason.RATE_LIMITED}
+"""Problems of a name for which it is asked once more."""
+
+TROUBLE = PASSING | {Reason.UNREADABLE_ANSWER, Reason.UNAUTHORIZED, Reason.FORBIDDEN}
+"""Problems of a name that may be the destination's."""
+
 KNOCKS = (0.0, 1.0, 3.0)
 """Seconds before each question to the root of a destination in trouble."""
-
-PROVEN = 50_000
-"""Layers remembered as proven; beyond it the memory begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,6 @@ class Place:
         self.concurrency = manner.concurrency or settings.concurrency
         self.queue: asyncio.Queue[Wish | None] = asyncio.Queue(4 * self.concurrency)
         self._level = Level.MATCHED if manner.quick else manner.level or settings.level
-        self._quick = manner.quick
         self._platforms = settings.platforms
         self._harbor = harbor
         self._clock = clock
@@ -88,17 +95,18 @@ class Place:
             insecure_skip_verify=settings.insecure_skip_verify,
         )
         credential = settings.credential
-        self._client = RegistryClient(
-            url=settings.url or destination.url,
-            outbound=self._outbound,
-            credentials=lambda: credential.login() if credential else None,
-            clock=clock,
-            token_realms=settings.token_realms,
-            forget=credential.forget if credential else lambda: None,
-            is_harbor=destination.type == "harbor",
-        )
-        self._proven: dict[str, set[str]] = {}
-        self._kept = 0
+        access: dict[str, Any] = {
+            "url": settings.url or destination.url,
+            "outbound": self._outbound,
+            "credentials": lambda: credential.login() if credential else None,
+            "clock": clock,
+            "token_realms": settings.token_realms,
+            "forget": credential.forget if credential else lambda: None,
+        }
+        self._client = RegistryClient(**access, is_harbor=destination.type == "harbor")
+        self._names = Names(**access) if manner.quick else None
+        self._ordinary: set[str] = set()
+        self._proofs = Proofs()
         self._failures = 0
         self._knocking = asyncio.Lock()
         self._away: Observation | None = None
@@ -110,11 +118,9 @@ class Place:
     async def outcome(self, wish: Wish) -> Outcome | None:
         """What is true of an image there; None for what the source no longer has."""
         for _ in range(MOVES):
-            seen = await self._seen(wish)
-            if self._quick and seen.problem is None and seen.served == wish.digest:
+            if self._names is not None and await self._agree(self._names, wish):
                 return matched_by_name(wish)
-            if self._quick and seen.problem is None:
-                seen = await self._seen(wish, whole=True)
+            seen = await self._seen(wish)
             verdict = verdict_on(wish, seen, self._level)
             if not wants_source(wish, verdict, seen):
                 return outcome_of(wish, seen, verdict)
@@ -145,49 +151,53 @@ class Place:
                 found.add(source.digest)
         return frozenset(one for one in found if one is not None)
 
-    async def _seen(self, wish: Wish, *, whole: bool = False) -> Observation:
+    async def _agree(self, names: Names, wish: Wish) -> bool:
+        """Whether the name means the digest there; False also where that is not known."""
+        await self._be_patient()
+        place = wish.there.partition("/")[0]
+        if place not in self._ordinary:
+            if self._away is not None or await self._client.look_through(wish.there) is not None:
+                return False
+            self._ordinary.add(place)
+        return self._away is None and await names.agree(wish.there, wish.reference, wish.digest)
+
+    async def _seen(self, wish: Wish) -> Observation:
         """A look, taken twice where it met trouble that may pass."""
         for last in (False, True):
             await self._be_patient()
             if self._away is not None:
                 return self._unasked(self._away)
-            seen = await self._look(wish, whole=whole or not self._quick)
-            if seen.problem not in TROUBLE and seen.problem is not Reason.RATE_LIMITED:
+            seen = await self._look(wish)
+            if seen.problem not in TROUBLE:
                 self._failures = 0
                 return seen
             self._failures += 1
             if self._failures >= TRIES:
                 await self._knock()
-            if last or seen.problem not in AWAY | {Reason.SERVER_ERROR, Reason.RATE_LIMITED}:
+            if last or seen.problem not in PASSING:
                 break
         return seen
 
-    async def _look(self, wish: Wish, *, whole: bool) -> Observation:
+    async def _look(self, wish: Wish) -> Observation:
         through = await self._client.look_through(wish.there)
         if through is not None:
             return through
-        if not whole:
-            return await self._client.look(wish.there, wish.reference, ())
-        proven = self._proven.setdefault(wish.there, set())
-
-        async def known(digests: Collection[str]) -> Vouched:
-            return Vouched(proven.intersection(digests))
-
-        depth = Depth(self._level, known=known, platforms=self._platforms)
-        seen = await self._client.look(wish.there, wish.reference, {wish.digest}, depth=depth)
-        proven |= seen.proven
-        self._kept += len(seen.proven)
-        if self._kept > PROVEN:
-            self._proven, self._kept = {}, 0
+        claim, proven = self._proofs.claim(wish.there), frozenset[str]()
+        depth = Depth(self._level, known=claim.known, platforms=self._platforms)
+        try:
+            seen = await self._client.look(wish.there, wish.reference, {wish.digest}, depth=depth)
+            proven = seen.proven
+        finally:
+            claim.release(proven)
         return seen
 
     async def _be_patient(self) -> None:
         """Wait while it wants to be left alone; one that wants that for long is not asked again."""
-        now = self._clock()
-        wait = self._client.quiet_until - now
+        now, client, names = self._clock(), self._client, self._names
+        wait = max(client.quiet_until, names.quiet_until if names is not None else 0) - now
         if wait > PATIENCE and self._away is None:
             words = f"it asked to be left alone for {wait / SECOND:.0f} s"
-            self._away = Observation(now, now, problem=self._client.quiet_because, detail=words)
+            self._away = Observation(now, now, problem=client.quiet_because, detail=words)
         elif wait > 0 and self._away is None:
             await asyncio.sleep(wait / SECOND)
 

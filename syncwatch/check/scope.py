@@ -13,7 +13,6 @@ from syncwatch.plan.matching import check_pattern, matches
 from syncwatch.plan.promises import filters_of
 from syncwatch.plan.rules import rules_of
 from syncwatch.reference import Hosts, meant
-from syncwatch.store.policies import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -61,6 +60,17 @@ class Scope:
     def takes_tag(self, tag: str) -> bool:
         """Whether a tag is asked for; "" is an image without one."""
         return _any(self.tags, tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A registry endpoint of a Harbor, as it lists it now."""
+
+    harbor: str
+    registry_id: int
+    name: str
+    url: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +243,7 @@ def rules_in(
 
 
 def _destination(harbor: str, endpoint: RegistryEndpoint) -> Destination:
-    """As the store would have it, had it seen this endpoint: settings are found by its name."""
-    url, name = endpoint.url.rstrip("/"), endpoint.name
-    return Destination(endpoint.id, harbor, endpoint.id, url, name, endpoint.type, name, None)
+    return Destination(harbor, endpoint.id, endpoint.name, endpoint.url.rstrip("/"), endpoint.type)
 
 
 def demand_known(
