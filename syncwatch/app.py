@@ -11,6 +11,7 @@ from aiohttp import web
 
 from syncwatch import __version__
 from syncwatch.errors import ConfigError
+from syncwatch.explain.route import Explaining
 from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
 from syncwatch.plan.opening import for_destination
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from syncwatch.config import DestinationSettings, HarborSettings, Settings
+    from syncwatch.harbor.client import HarborClient
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
     from syncwatch.store.policies import Destination
@@ -181,7 +183,8 @@ class Daemon:
             pausing=self._pausing(),
         )
         app = web.Application(middlewares=[errors_as_json])
-        app.add_routes([*api.routes(), *health_routes(self._pulse, self._database, self._watched)])
+        app.add_routes([*api.routes(), *self._explaining().routes(api.guarded)])
+        app.add_routes(health_routes(self._pulse, self._database, self._watched))
         return app
 
     def _writes(self) -> Writes:
@@ -202,6 +205,18 @@ class Daemon:
             watched=self._watched,
             entry=self._entry,
         )
+
+    def _explaining(self) -> Explaining:
+        return Explaining(
+            database=self._database,
+            clock=self._clock,
+            settings=lambda: self._settings,
+            hosts=self._hosts,
+            source=self._source,
+        )
+
+    def _source(self, harbor: str) -> HarborClient | None:
+        return self._stages.source(harbor) if self._stages else None
 
     def _entry(self, destination: Destination) -> DestinationSettings:
         """What the configuration of the moment says of a destination."""

@@ -1,1 +1,5 @@
-"""Why an image goes to a destination, or why not: rule by rule, by Harbor's own semantics."""
+"""Why an image goes somewhere, or why not: policy by policy, by Harbor's own rules.
+
+In: a REF. `naming` finds which source is meant, `known` reads the store, `judging` applies one
+policy to one image (with `filters`), `telling` makes the answer of it, `route` is its HTTP.
+"""

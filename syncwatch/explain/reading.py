@@ -1,0 +1,126 @@
+"""What the image is that somebody asks about: Harbor is asked now, and the store stands in.
+
+Comes in: a question. Goes out: images as their source names them at the moment. Harbor has as long
+as a person waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syncwatch.errors import OutboundError
+from syncwatch.explain import known as store
+from syncwatch.explain.causes import Image
+from syncwatch.harbor import wire
+from syncwatch.model import Origin
+from syncwatch.plan.sources import named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from syncwatch.explain.causes import Rule
+    from syncwatch.explain.judging import Made
+    from syncwatch.harbor.client import HarborClient
+    from syncwatch.reference import Meant, Reference
+    from syncwatch.runtime import Clock
+    from syncwatch.store.database import Database
+
+ASKED_FOR = 5.0
+"""Seconds that Harbor has for an answer; then the store stands in."""
+TAGS = 20
+"""How many tags of a digest are judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked: `allowed` are the ids of the destinations that may be told of."""
+
+    text: str
+    image: Reference
+    wanted: Meant
+    destination: str
+    allowed: frozenset[int]
+
+    @property
+    def reference(self) -> str:
+        """The tag, or the digest where there is none."""
+        return self.image.tag or self.image.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What Harbor said that a reference names: images (one for each tag of a digest)."""
+
+    images: Sequence[Image]
+    read_from: str | None
+    problem: str = ""
+
+
+class Reading:
+    """Asks Harbors about images; `source` gives whom to ask at a harbor."""
+
+    def __init__(
+        self, database: Database, clock: Clock, source: Callable[[str], HarborClient | None]
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._source = source
+
+    async def read(self, harbor: str, repository: str, asked: Question) -> Read:
+        """What the reference names at Harbor now, or named when we knew it last."""
+        wanted = asked.reference
+        client = self._source(harbor)
+        problem = f"Harbor {harbor} is not watched."
+        if client is not None:
+            try:
+                async with asyncio.timeout(ASKED_FOR):
+                    artifact = await client.artifact(repository, wanted)
+                return _told(repository, asked, artifact, self._clock.now())
+            except OutboundError as error:
+                problem = f"{error.message}{_HINTS.get(error.kind, '')}."
+            except TimeoutError:
+                problem = f"Harbor {harbor} did not answer within {ASKED_FOR:.0f} s."
+        digest, pushed_at = await self._database.read(
+            lambda c: store.last_read(c, harbor, repository, wanted)
+        )
+        image = Image(repository, wanted, digest, pushed_at)
+        return Read([image], "store" if digest else None, problem)
+
+    async def made(
+        self, harbor: str, rules: Sequence[Rule], images: Sequence[Image]
+    ) -> Mapping[int, Made]:
+        """When policies were made, asked at Harbor where an image is older than we know them."""
+        pushed = min((one.pushed_at for one in images if one.pushed_at is not None), default=None)
+        client = self._source(harbor)
+        first = max((one.revisions[0].since for one in rules), default=0)
+        if client is None or pushed is None or pushed >= first:
+            return {}
+        try:
+            async with asyncio.timeout(ASKED_FOR):
+                listed = await client.policies()
+        except (OutboundError, TimeoutError):
+            return {}
+        return {
+            one.id: (wire.millis_or_none(one.creation_time), wire.millis_or_none(one.update_time))
+            for one in listed
+        }
+
+
+_HINTS = {"forbidden": ": there is no such project, or the robot account may not read it"}
+
+
+def _told(repository: str, asked: Question, artifact: wire.SourceArtifact | None, now: int) -> Read:
+    if artifact is None:
+        return Read([Image(repository, asked.reference)], "harbor")
+    tags = [asked.image.tag] if asked.image.tag else [one.name for one in artifact.tags or ()]
+    images = []
+    for one in tags[:TAGS] or [asked.reference]:
+        told = named(artifact, one, now)
+        origin = Origin.PUSH if told.fresh else Origin.TAG
+        images.append(Image(repository, one, told.digest, told.pushed_at, origin, told.labels))
+    problem = ""
+    if asked.image.digest not in ("", artifact.digest):
+        problem = f"{repository}:{asked.image.tag} names {artifact.digest} now, not the one asked."
+    return Read(images, "harbor", problem)
