@@ -36,12 +36,14 @@ YES, NO, NOT_YET, CANNOT_TELL = 0, 1, 3, 4
 class Tally:
     """What is known so far. `states` counts outcomes by (harbor, destination).
 
-    `expected` is how many there will be, an estimate until `listed`. `problems` keep the comparison
+    `expected` is how many there will be, an estimate until `listed`; `found` is how many images at
+    how many places were given to be looked at so far. `problems` keep the comparison
     from being whole, `notes` do not.
     """
 
     states: dict[tuple[str, str], Counter[State]] = field(default_factory=dict)
     expected: int = 0
+    found: int = 0
     listed: bool = False
     interrupted: bool = False
     quick: bool = False
@@ -166,7 +168,8 @@ class Comparison:
                 read.append(await one.read_rules())
                 answering.append(one)
             except OutboundError as error:
-                one.problems.append(f"{error}: nothing of it was compared.")
+                words = f"Harbor {one.name} could not be asked, and nothing of it was compared"
+                one.problems.append(f"{words}: {error}.")
         if len(answering) == len(harbors):
             read_all(self._scope, read)
         return answering
@@ -196,7 +199,10 @@ class Comparison:
         try:
             selected = await harbor.repositories()
         except OutboundError as error:
-            harbor.problems.append(f"{error}: its projects are not known, nothing was compared.")
+            words = (
+                f"Harbor {harbor.name} did not list its projects, and nothing of it was compared"
+            )
+            harbor.problems.append(f"{words}: {error}.")
             return
         self.tally.expected += sum(one.count * one.places for one in selected)
         by_name = {one.name: one for one in selected}
@@ -207,6 +213,7 @@ class Comparison:
                 found += len(wishes)
                 for wish in wishes:
                     await self._places[wish.destination].queue.put(wish)
+                    self.tally.found += 1
             self.tally.expected += found - one.count * one.places
 
         await each(list(by_name), of_repository)

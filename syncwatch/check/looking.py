@@ -53,7 +53,7 @@ PASSING = AWAY | {Reason.SERVER_ERROR, Reason.RATE_LIMITED}
 TROUBLE = PASSING | {Reason.UNREADABLE_ANSWER, Reason.UNAUTHORIZED, Reason.FORBIDDEN}
 """Problems of a name that may be the destination's."""
 
-KNOCKS = (0.0, 1.0, 3.0)
+KNOCKS = (0.0, 0.5, 1.5)
 """Seconds before each question to the root of a destination in trouble."""
 
 
