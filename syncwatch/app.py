@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from syncwatch.stages import Stages, millis
 from syncwatch.store import findings, reading
 from syncwatch.store.database import Database
 from syncwatch.store.deliveries import Inbox
+from syncwatch.store.notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -65,6 +68,8 @@ class Daemon:
             millis(settings.counters_gone_after),
         )
         self._database = Database(settings.store_url())
+        self._replica = f"{socket.gethostname()}-{os.urandom(3).hex()}"
+        self._notices = Notices(self._database, self._signals, self._replica)
         self._accepted: dict[str, Callable[[], Sequence[str] | None]] = {}
         self._same_for: dict[str, Millis] = {}
         self._stages: Stages | None = None
@@ -80,6 +85,8 @@ class Daemon:
         threads = ThreadPoolExecutor(NAME_LOOKUPS, thread_name_prefix="syncwatch-names")
         asyncio.get_running_loop().set_default_executor(threads)
         await self._database.open()
+        if not self._database.is_sqlite:
+            self._notices.start()
         runners: list[web.AppRunner] = []
         try:
             await self._start_stages()
@@ -93,6 +100,7 @@ class Daemon:
                 await runner.cleanup()
             if self._stages:
                 await self._stages.stop()
+            await self._notices.stop()
             await self._database.close()
 
     async def reload(self) -> bool:
@@ -116,7 +124,7 @@ class Daemon:
         ):
             log.warning("restart_needed", settings="store, listen, webhook_listen")
         if self._stages:
-            await self._stages.stop()
+            await self._stages.stop(reloading=True)
         self._settings = settings
         await self._start_stages()
         await self._drop_broken()
@@ -135,6 +143,7 @@ class Daemon:
             signals=self._signals,
             pulse=self._pulse,
             metrics=self._metrics,
+            replica=self._replica,
         )
         await self._stages.start()
 

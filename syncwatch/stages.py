@@ -1,38 +1,41 @@
 """The stages of one configuration, running: built together, stopped together.
 
-A reload stops these and starts new ones; the store and the listening sites stay.
+A reload stops these and starts new ones; the store and the listening sites stay. With PostgreSQL
+the loops of a harbor, and the loop of a destination, run only while this replica holds its lease.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from syncwatch.errors import PatternError
 from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
-from syncwatch.model import Finding, Millis, Severity
 from syncwatch.outbound import Outbound
 from syncwatch.plan.keeping import Keeping
 from syncwatch.plan.looking import Looking
-from syncwatch.plan.matching import check_pattern
+from syncwatch.plan.misfits import misnamed, wrong_address
 from syncwatch.plan.opening import Opening, for_destination
 from syncwatch.plan.planner import Planner
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
-from syncwatch.store import accessories, policies, proofs, retention
+from syncwatch.store import accessories, leases, policies, proofs, retention
+from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
 from syncwatch.verify.verifier import Manner, Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
     from sqlalchemy import Connection
 
     from syncwatch.config import DestinationSettings, HarborSettings, Settings
+    from syncwatch.model import Millis
     from syncwatch.report.metrics import Metrics
     from syncwatch.runtime import Clock, Pulse, Signals
     from syncwatch.store.database import Database
@@ -44,6 +47,19 @@ DESTINATIONS_EVERY = 1.0
 ANSWERS_FROM_THE_TAG = frozenset({"docker-registry"})
 """Adapters whose registry answers If-None-Match from the tag's own file (distribution,
 registry/handlers/manifests.go). A Harbor answers it from its database, which proves nothing."""
+
+
+STORE = "store"
+"""The lease of what is done once for the whole store."""
+DESTINATION = "destination "
+
+
+def _of_harbor(name: str) -> str:
+    return f"harbor {name}"
+
+
+def _of_destination(destination_id: int) -> str:
+    return f"{DESTINATION}{destination_id}"
 
 
 def millis(duration: timedelta) -> Millis:
@@ -63,6 +79,7 @@ class Stages:
         signals: Signals,
         pulse: Pulse,
         metrics: Metrics,
+        replica: str,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -71,46 +88,134 @@ class Stages:
         self._pulse = pulse
         self._metrics = metrics
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._verifying: dict[int, _Verifying] = {}
-        self._clients: list[HarborClient] = []
+        self._shares: dict[str, _Share] = {}
+        self._clients: dict[str, HarborClient] = {}
         self._up: dict[int, bool] = {}
+        self._up_untold: dict[int, bool] = {}
         self._paused: dict[int, Millis] = {}
         self._clusters: dict[int, str] = {}
+
+        self._holding: Holding | None = None
+        if not database.is_sqlite:
+            self._holding = Holding(
+                database=database,
+                signals=signals,
+                me=replica,
+                lease=settings.lease.total_seconds(),
+                wanted=self._leases,
+                stop=self._end_share,
+            )
 
     async def start(self) -> None:
         """Begin to watch every configured harbor, and everything that follows."""
         now = self._clock.now()
         for harbor in self._settings.harbors:
             await self._begin(harbor.name, now)
-            self._watch(harbor)
-        self._run("destinations", self._keep_verifying)
-        self._run("forget", self._forget)
+            self._clients[harbor.name] = self._client(harbor)
+        if self._holding is not None:
+            await self._holding.turn()
+            self._run(LOOP, self._holding.turn)
+            self._tasks["guard"] = asyncio.create_task(self._holding.guard(), name="guard")
+        self._take_up()
+        self._run("destinations", self._keep_dividing)
 
-    async def stop(self) -> None:
-        """End all loops; what was under way is due again later."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        for name in self._tasks:
-            self._pulse.end(name)
-        for one in list(self._verifying.values()):
-            await one.close()
-        for client in self._clients:
+    async def stop(self, *, reloading: bool = False) -> None:
+        """End all loops; what was under way is due again later.
+
+        This replica's part of the work goes to the others at once, unless it goes on `reloading`.
+        """
+        shared = {name for share in self._shares.values() for name in share.loops}
+        await self._end_loops([name for name in self._tasks if name not in shared])
+        await asyncio.gather(*(self._end_share(lease) for lease in list(self._shares)))
+        for client in self._clients.values():
             await client.close()
+        if self._holding is not None and not reloading:
+            await self._holding.leave()
+
+    async def _end_loops(self, names: Sequence[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in names]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for name in names:
+            self._pulse.end(name)
 
     def surroundings(self) -> Surroundings:
         """What reports ask beside the store."""
-        return Surroundings(self._up, self._clusters, self._database.trouble)
+        around = Surroundings(self._up, self._clusters, self._database.trouble)
+        if self._holding is None:
+            return around
+        held = self._holding.names()
+        shown = {lease for lease in held if self._holding.shows(lease)}
+        return replace(
+            around,
+            harbors={one.name for one in self._settings.harbors if _of_harbor(one.name) in shown},
+            destinations={
+                int(lease.partition(" ")[2]) for lease in shown if lease.startswith(DESTINATION)
+            },
+            leases=leases.count_of(held),
+        )
 
     def source(self, harbor: str) -> HarborClient | None:
         """Whom to ask about images at a harbor that is watched."""
-        return next((one for one in self._clients if one.name == harbor), None)
+        return self._clients.get(harbor)
 
     async def _begin(self, harbor: str, now: Millis) -> None:
         await self._database.write(lambda c: policies.begin(c, harbor, now))
 
+    def _leases(self, connection: Connection) -> list[str]:
+        """All there is to hold."""
+        watched = [harbor.name for harbor in self._settings.harbors]
+        known = policies.known_destinations(connection)
+        present = [one for one in known if one.gone_at is None and one.harbor in watched]
+        return [STORE, *map(_of_harbor, watched), *(_of_destination(one.id) for one in present)]
+
+    def _holds(self, lease: str) -> bool:
+        return self._holding is None or self._holding.holds(lease)
+
+    def _is_free(self, lease: str) -> bool:
+        """Whether to begin with it; what has not ended yet is not begun again."""
+        return lease not in self._shares and self._holds(lease)
+
+    def _take_up(self) -> None:
+        """Begin with what is held and needs no question."""
+        for harbor in self._settings.harbors:
+            if self._is_free(_of_harbor(harbor.name)):
+                self._watch(harbor)
+        if self._is_free(STORE):
+            self._begin_share(STORE, _Share(), {"forget": self._forget})
+
+    def _begin_share(
+        self, lease: str, share: _Share, loops: Mapping[str, Callable[[], Awaitable[float]]]
+    ) -> None:
+        share.loops = list(loops)
+        self._shares[lease] = share
+        for name, turn in loops.items():
+            self._run(name, partial(self._turn, lease, turn))
+
+    async def _turn(self, lease: str, turn: Callable[[], Awaitable[float]]) -> float:
+        """A turn only while the lease is held: after a pause of the process it may be another's."""
+        return await turn() if self._holds(lease) else DESTINATIONS_EVERY
+
+    async def _end_share(self, lease: str) -> None:
+        """Stop the work on a lease; whoever asks for it waits until it has stopped."""
+        share = self._shares.get(lease)
+        if share is None:
+            return
+        if share.ending is None:
+            share.ending = asyncio.create_task(self._end(lease, share), name=f"end {lease}")
+        await asyncio.shield(share.ending)
+
+    async def _end(self, lease: str, share: _Share) -> None:
+        await self._end_loops(share.loops)
+        if share.destination is not None:
+            self._up.pop(share.destination.id, None)
+        if share.close is not None:
+            await share.close()
+        self._shares.pop(lease, None)
+
     def _watch(self, harbor: HarborSettings) -> None:
-        client = self._client(harbor)
+        client = self._clients[harbor.name]
         looking = Looking(
             client,
             self._database,
@@ -146,18 +251,22 @@ class Stages:
             counted=self._metrics.execution_ended,
         )
         # Questions and connections of its own: it stands in no push's way.
+        sweeping = self._client(harbor)
         sweep = Sweep(
             harbor=harbor,
-            client=self._client(harbor),
+            client=sweeping,
             keeping=keeping,
             database=self._database,
             clock=self._clock,
             signals=self._signals,
             ended=self._metrics.swept,
         )
-        self._run(f"plan {harbor.name}", planner.turn)
-        self._run(f"follow {harbor.name}", follower.turn)
-        self._run(f"sweep {harbor.name}", sweep.turn)
+        loops = {
+            f"plan {harbor.name}": planner.turn,
+            f"follow {harbor.name}": follower.turn,
+            f"sweep {harbor.name}": sweep.turn,
+        }
+        self._begin_share(_of_harbor(harbor.name), _Share(close=sweeping.close), loops)
 
     def _client(self, harbor: HarborSettings) -> HarborClient:
         outbound = Outbound(
@@ -168,33 +277,49 @@ class Stages:
             observe=self._metrics.harbor_asked(harbor.name),
         )
         credential = harbor.credential
-        client = HarborClient(
+        return HarborClient(
             name=harbor.name,
             url=harbor.url,
             outbound=outbound,
             credentials=lambda: credential.login() if credential else None,
             forget=credential.forget if credential else _nothing,
         )
-        self._clients.append(client)
-        return client
 
     def _run(self, name: str, turn: Callable[[], Awaitable[float]]) -> None:
         loop = supervise(name, turn, self._signals, self._pulse)
         self._tasks[name] = asyncio.create_task(loop, name=name)
 
-    async def _keep_verifying(self) -> float:
-        """A loop for each destination that Harbor has; none for those that are gone."""
+    async def _keep_dividing(self) -> float:
+        """Loops for what is held; one for each destination of those that Harbor has."""
+        self._take_up()
+        await self._tell_up()
         watched = {harbor.name for harbor in self._settings.harbors}
         known = await self._database.read(policies.known_destinations)
         present = {one.id: one for one in known if one.gone_at is None and one.harbor in watched}
         self._paused = {one.id: one.paused_until or 0 for one in present.values()}
-        for destination_id, verifying in list(self._verifying.items()):
-            if present.get(destination_id) != verifying.destination:
-                await self._end_verifying(destination_id)
+        for lease, share in list(self._shares.items()):
+            before = share.destination
+            if before is not None and present.get(before.id) != before:
+                await self._end_share(lease)
         for destination in present.values():
-            if destination.id not in self._verifying:
+            if self._is_free(_of_destination(destination.id)):
                 self._begin_verifying(destination, known)
         return DESTINATIONS_EVERY
+
+    def _is_up(self, destination_id: int, up: bool) -> None:
+        if self._up.get(destination_id) is not up:
+            self._up_untold[destination_id] = up
+            self._signals.wake("destinations")
+        self._up[destination_id] = up
+
+    async def _tell_up(self) -> None:
+        """Write it down for the other replicas, which show it too."""
+        told = dict(self._up_untold)
+        if told:
+            await self._database.write(lambda c: policies.set_up(c, told))
+        for destination_id, up in told.items():
+            if self._up_untold.get(destination_id) is up:
+                del self._up_untold[destination_id]
 
     def _begin_verifying(self, destination: Destination, known: Sequence[Destination]) -> None:
         settings = for_destination(self._settings, destination)
@@ -224,21 +349,21 @@ class Stages:
             terms=lambda: self._terms(destination, settings),
             manner=_manner(destination, settings),
             publish=self._metrics.publish,
-            up=self._up.__setitem__,
+            up=self._is_up,
             wrong_address=wrong_address(destination, settings, known),
         )
         self._clusters[destination.id] = settings.cluster or ""
-        self._run(verifier.loop_name, verifier.turn)
-        self._verifying[destination.id] = _Verifying(destination, verifier, outbound)
+        if self._holding is not None and destination.up is not None:
+            # The word of the replica that had it before stands until the first look.
+            self._up[destination.id] = destination.up
 
-    async def _end_verifying(self, destination_id: int) -> None:
-        one = self._verifying.pop(destination_id)
-        task = self._tasks.pop(one.verifier.loop_name)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        self._pulse.end(one.verifier.loop_name)
-        self._up.pop(destination_id, None)
-        await one.close()
+        async def close() -> None:
+            await verifier.stop()
+            await outbound.close()
+
+        share = _Share(close=close, destination=destination)
+        lease = _of_destination(destination.id)
+        self._begin_share(lease, share, {verifier.loop_name: verifier.turn})
 
     def _terms(self, destination: Destination, settings: DestinationSettings) -> Terms:
         harbor = next(one for one in self._settings.harbors if one.name == destination.harbor)
@@ -286,96 +411,11 @@ def _nothing() -> None:
     """Nobody has a file to forget."""
 
 
-class _Verifying:
-    """One destination's verifier with its connections."""
+@dataclass(slots=True)
+class _Share:
+    """What runs because a lease is held: its loops, and what is to be closed after them."""
 
-    def __init__(self, destination: Destination, verifier: Verifier, outbound: Outbound) -> None:
-        self.destination = destination
-        self.verifier = verifier
-        self._outbound = outbound
-
-    async def close(self) -> None:
-        await self.verifier.stop()
-        await self._outbound.close()
-
-
-def wrong_address(
-    destination: Destination, settings: DestinationSettings, known: Sequence[Destination]
-) -> str:
-    """Why a look at the configured url would prove nothing: Harbor has moved away from it."""
-    if not settings.url or settings.url.rstrip("/") == destination.url:
-        return ""
-    before = [
-        one
-        for one in known
-        if one.harbor == destination.harbor
-        and one.registry_id == destination.registry_id
-        and one.url == settings.url.rstrip("/")
-    ]
-    return f"Harbor now copies to {destination.url}, the configuration has {settings.url}" * bool(
-        before
-    )
-
-
-def misnamed(settings: Settings, harbor: str, known: Sequence[Destination]) -> list[Finding]:
-    """Entries of the configuration that do not fit what Harbor has."""
-    found = []
-    present = [one for one in known if one.gone_at is None]
-    for entry in settings.destinations:
-        if entry.name == "*" or entry.harbor not in (None, harbor):
-            continue
-        if any(one.name == entry.name for one in present):
-            continue
-        renamed = next((one.name for one in present if one.first_name == entry.name), None)
-        elsewhere = entry.harbor is None and len(settings.harbors) > 1
-        if renamed is None and elsewhere:
-            continue
-        words = f", which calls it {renamed} now" if renamed else ""
-        found.append(
-            Finding(
-                "destination_unknown",
-                Severity.WARNING,
-                f"destination {entry.name}",
-                f"The configuration names {entry.name}, unknown to Harbor {harbor}{words}.",
-                "Use the name of the registry endpoint in Harbor.",
-            )
-        )
-    for one in present:
-        entry = for_destination(settings, one)
-        if why := wrong_address(one, entry, known):
-            found.append(
-                Finding(
-                    "destination_url_changed",
-                    Severity.ERROR,
-                    f"destination {one.name}",
-                    f"{why}; nothing is asked there, and no credential sent.",
-                    "Set url to the new address, if the credential may go there.",
-                )
-            )
-        elif entry.url and entry.url.rstrip("/") != one.url:
-            found.append(
-                Finding(
-                    "destination_url_changed",
-                    Severity.INFO,
-                    f"destination {one.name}",
-                    f"Harbor copies {one.name} to {one.url}, and it is looked at by {entry.url}.",
-                    "Nothing to do where both are one registry; else correct url.",
-                )
-            )
-    return [*found, *_malformed_ignores(settings)]
-
-
-def _malformed_ignores(settings: Settings) -> Iterator[Finding]:
-    """Patterns that can never be right; the others work on."""
-    for rule in settings.ignore:
-        for pattern in (rule.repository, rule.reference):
-            try:
-                check_pattern(pattern or "")
-            except PatternError as error:
-                yield Finding(
-                    "config_invalid",
-                    Severity.WARNING,
-                    f"ignore {pattern}",
-                    f"The pattern {pattern!r} under ignore is malformed: {error.message}.",
-                    "Correct it; until then it ignores nothing that reaches the bad part.",
-                )
+    loops: list[str] = field(default_factory=list)
+    close: Callable[[], Awaitable[None]] | None = None
+    destination: Destination | None = None
+    ending: asyncio.Task[None] | None = None

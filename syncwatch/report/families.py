@@ -125,6 +125,12 @@ FAMILIES = (
         "1 while Harbor answers, accepts our credentials and shows policies and executions.",
     ),
     Family(
+        "syncwatch_leases",
+        "gauge",
+        ("kind",),
+        "Harbors and destinations that this replica does the work for (kind harbor, destination).",
+    ),
+    Family(
         "syncwatch_harbor_clock_skew_seconds",
         "gauge",
         ("harbor",),

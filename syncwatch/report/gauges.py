@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
@@ -11,7 +11,7 @@ from syncwatch.model import SECOND, Reason, State
 from syncwatch.report.families import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -25,30 +25,71 @@ ALWAYS = ((State.VERIFIED, ""), (State.PENDING, Reason.WAITING))
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the store does not know: which destinations can be asked, and their clusters' names."""
+    """What the store does not know: which destinations can be asked, and their clusters' names.
+
+    Of several replicas each shows the gauges of the `harbors` (names) and `destinations` (ids)
+    whose leases it holds, so that their sum is right; None is all. `leases` are how many it holds,
+    by kind.
+    """
 
     up: Mapping[int, bool]
     clusters: Mapping[int, str]
     store_trouble: str = ""
+    harbors: Collection[str] | None = None
+    destinations: Collection[int] | None = None
+    leases: Mapping[str, int] | None = None
 
 
 def gauges(snapshot: Snapshot, around: Surroundings, now: Millis, version: str) -> Iterator[Metric]:
-    """All gauges."""
-    names = _Names(snapshot)
-    yield from _expectations(snapshot, names)
-    yield _oldest_open(snapshot, names, now)
-    yield from _harbors(snapshot)
-    yield from _destinations(snapshot, around, now)
-    yield _policy_info(snapshot, names)
+    """All gauges that are this replica's to show."""
+    of_harbors, of_destinations = _of_harbors(snapshot, around), _of_destinations(snapshot, around)
+    names = _Names(of_destinations)
+    yield from _expectations(of_destinations, names)
+    yield _oldest_open(of_destinations, names, now)
+    yield from _harbors(of_harbors)
+    yield from _destinations(of_destinations, around, now)
+    yield _policy_info(of_harbors, _Names(of_harbors))
     found = _gauge("syncwatch_findings")
-    for labels, count in snapshot.findings.items():
+    for labels, count in of_harbors.findings.items():
         found.add_metric(labels, count)
     if around.store_trouble:
         found.add_metric(("", "store_unwritable", "error"), 1)
     yield found
+    yield _leases(snapshot, around)
     build = _gauge("syncwatch_build_info")
     build.add_metric([version], 1)
     yield build
+
+
+def _of_harbors(snapshot: Snapshot, around: Surroundings) -> Snapshot:
+    """Without the harbors, their policies and findings that another replica shows."""
+    shown = around.harbors
+    if shown is None:
+        return snapshot
+    return replace(
+        snapshot,
+        harbors=[one for one in snapshot.harbors if one.name in shown],
+        policies=[one for one in snapshot.policies if one.harbor in shown],
+        findings={labels: n for labels, n in snapshot.findings.items() if labels[0] in shown},
+    )
+
+
+def _of_destinations(snapshot: Snapshot, around: Surroundings) -> Snapshot:
+    """Without the destinations that another replica shows."""
+    shown = around.destinations
+    if shown is None:
+        return snapshot
+    return replace(snapshot, destinations=[one for one in snapshot.destinations if one.id in shown])
+
+
+def _leases(snapshot: Snapshot, around: Surroundings) -> Metric:
+    family = _gauge("syncwatch_leases")
+    present = sum(one.gone_at is None for one in snapshot.destinations)
+    all_of_them = {"harbor": len(snapshot.harbors), "destination": present}
+    held = all_of_them if around.leases is None else around.leases
+    for kind in all_of_them:
+        family.add_metric([kind], held.get(kind, 0))
+    return family
 
 
 class _Names:

@@ -125,7 +125,7 @@ class Database:
         """PostgreSQL: what a connection of the driver's own is opened with."""
         if self._apart is None:
             raise StoreError("the store is not open")
-        return dict(self._apart.dialect.create_connect_args(self._url)[1])
+        return {**self._apart.dialect.create_connect_args(self._url)[1], **_POSTGRESQL}
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` reads, in a snapshot of its own, in a reader's thread."""
