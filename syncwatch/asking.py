@@ -17,17 +17,39 @@ DEFAULT_URL = "http://127.0.0.1:8081"
 BODY = 64 * 1024 * 1024
 
 
+class RefusedError(SyncwatchError):
+    """The daemon answered, and not with what was asked for; `status` is that of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 async def ask(
-    path: str, *, url: str = "", config: Path | None = None, token_file: Path | None = None
+    path: str,
+    *,
+    url: str = "",
+    config: Path | None = None,
+    token_file: Path | None = None,
+    body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The daemon's JSON answer. Raises SyncwatchError when it cannot be had."""
+    """The daemon's JSON answer; with a `body` it is sent by POST, what is None left out.
+
+    Raises SyncwatchError when it cannot be had, RefusedError where the daemon says why not.
+    """
     base = _base(url, config)
     headers = {"Accept": "application/json"}
     if token := _token(token_file):
         headers["Authorization"] = f"Bearer {token}"
     outbound = Outbound(timeout=30.0)
     try:
-        answer = await outbound.ask("GET", base + path, headers=headers, body_limit=BODY)
+        answer = await outbound.ask(
+            "GET" if body is None else "POST",
+            base + path,
+            headers=headers,
+            json=_filled(body),
+            body_limit=BODY,
+        )
     except OutboundError as error:
         raise SyncwatchError(
             f"no syncwatch answers: {error.message}",
@@ -36,6 +58,12 @@ async def ask(
     finally:
         await outbound.close()
     return _read(answer.status, answer.body, base)
+
+
+def _filled(body: dict[str, Any] | None) -> dict[str, Any] | None:
+    if body is None:
+        return None
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _base(url: str, config: Path | None) -> str:
@@ -66,7 +94,7 @@ def _read(status: int, body: bytes, base: str) -> dict[str, Any]:
         told = None
     if not isinstance(told, dict):
         raise MalformedError(f"{base} answers, but it is not syncwatch")
-    if status != 200:
+    if status not in (200, 202):
         words = told.get("error", {}).get("message", f"status {status}")
-        raise SyncwatchError(f"{base} says: {words}")
+        raise RefusedError(f"{base} says: {words}", status)
     return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -13,6 +14,9 @@ def print_status(told: dict[str, Any], findings: list[dict[str, Any]]) -> None:
     console = Console()
     console.print(f"syncwatch {told['version']}", highlight=False)
     console.print(_harbors(told))
+    for one in told["harbors"]:
+        if words := _sweep(one):
+            console.print(words, highlight=False, markup=False)
     console.print(_destinations(told))
     console.print(_policies(told))
     states = "  ".join(f"{name} {count}" for name, count in told["states"].items())
@@ -30,8 +34,29 @@ def _harbors(told: dict[str, Any]) -> Table:
     return table
 
 
+def _sweep(harbor: dict[str, Any]) -> str:
+    """How far the complete sweep of a Harbor is, or when the last one ended; "" before any."""
+    sweep = harbor["sweep"]
+    began, ended = sweep["pass_began_at"], sweep["pass_ended_at"]
+    if began is None:
+        return ""
+    if ended is not None:
+        return f"{harbor['name']}: last complete sweep ended {_minute(ended)}"
+    end = sweep["expected_end_at"]
+    return (
+        f"{harbor['name']}: complete sweep: {sweep['projects_done']:,} of {sweep['projects']:,} "
+        f"projects, {sweep['repositories']:,} repositories, since {_minute(began)}"
+        + (f", done by about {_minute(end)}" if end else "")
+    )
+
+
+def _minute(at: str) -> str:
+    """2026-11-23T14:02:31.000Z as 2026-11-23 14:02 UTC."""
+    return f"{at[:10]} {at[11:16]} UTC"
+
+
 def _destinations(told: dict[str, Any]) -> Table:
-    table = Table("destination", "harbor", "up", "open", "overdue", "oldest open")
+    table = Table("destination", "harbor", "up", "open", "overdue", "oldest open", "paused")
     for one in told["destinations"]:
         table.add_row(
             one["name"],
@@ -40,8 +65,16 @@ def _destinations(told: dict[str, Any]) -> Table:
             str(one["open"]),
             str(one["overdue"]),
             seconds(one["oldest_open_seconds"]),
+            _paused(one),
         )
     return table
+
+
+def _paused(one: dict[str, Any]) -> str:
+    until, by = one["paused_until"], one["paused_by"]
+    if until is None:
+        return ""
+    return f"until {_minute(until)}" + (f" by {escape(by)}" if by else "")
 
 
 def _policies(told: dict[str, Any]) -> Table:
@@ -75,3 +108,43 @@ def seconds(value: float) -> str:
     if minutes < 60:
         return f"{minutes}m {rest}s"
     return f"{minutes // 60}h {minutes % 60}m"
+
+
+def print_answer(told: dict[str, Any]) -> None:
+    """What `syncwatch explain` shows: the verdict, the rules, and the timeline so far."""
+    console = Console()
+    console.print(told["message"], highlight=False, markup=False)
+    if told["rules"]:
+        console.print(_rules(told["rules"]))
+    for one in told["expectations"]:
+        console.print(_timeline(one))
+
+
+def _rules(rules: list[dict[str, Any]]) -> Table:
+    table = Table("policy", "harbor", "covers", "destination", "as", "why")
+    for one in rules:
+        table.add_row(
+            escape(one["policy"]),
+            one["harbor"],
+            _covers(one["covers"]),
+            escape(one["destination"] or ""),
+            one["repository"] or "",
+            escape(one["why"]),
+        )
+    return table
+
+
+def _covers(value: bool | None) -> str:
+    if value is None:
+        return "[yellow]cannot tell[/]"
+    return "[green]yes[/]" if value else "no"
+
+
+def _timeline(one: dict[str, Any]) -> Table:
+    state = f"{one['state']}/{one['reason']}" if one["reason"] else one["state"]
+    name = f"{one['repository']}:{one['reference']}"
+    title = f"{name} at {one['destination']}, by {one['policy']}: {state} (id {one['id']})"
+    table = Table("at", "what", "detail", title=escape(title), title_justify="left")
+    for line in one["timeline"]:
+        table.add_row(line["at"], escape(line["what"]), escape(line["detail"]))
+    return table

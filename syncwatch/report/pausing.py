@@ -6,7 +6,7 @@ the timeline of what is open there, and the loops woken that read the row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -119,8 +119,23 @@ class Pausing:
     ) -> web.Response:
         noted = await self._database.write(lambda c: [write(c, one) for one in found])
         self._signals.wake("destinations")
-        told = [_told(one, until, count) for one, count in zip(found, noted, strict=True)]
+        told = [
+            {
+                "harbor": one.harbor,
+                "destination": one.name,
+                "paused_until": rfc3339(self._later(one, until)),
+                "noted": count,
+            }
+            for one, count in zip(found, noted, strict=True)
+        ]
         return web.json_response({"destinations": told}, status=202)
+
+    def _later(self, destination: Destination, until: Millis | None) -> Millis | None:
+        """The configuration may pause it too, and for longer."""
+        configured = self._entry(destination).pause_until
+        by_file = round(configured.timestamp() * SECOND) if configured else 0
+        later = max(by_file, until or 0)
+        return later if later > self._clock.now() else None
 
     def _deadline(self, destination: Destination) -> Millis:
         return round(self._entry(destination).deadline.total_seconds() * SECOND)
@@ -147,12 +162,3 @@ def _until(text: str, now: Millis) -> Millis:
     if until > now + LONGEST:
         raise bad_request("until: more than a year ahead; write an earlier time.")
     return until
-
-
-def _told(destination: Destination, until: Millis | None, noted: int) -> dict[str, Any]:
-    return {
-        "harbor": destination.harbor,
-        "destination": destination.name,
-        "paused_until": rfc3339(until),
-        "noted": noted,
-    }
