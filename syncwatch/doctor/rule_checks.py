@@ -296,7 +296,7 @@ def _duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 2 * MINUTE // SECOND:
         return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+    return f"{round(whole / 60)} min" if whole < 7200 else f"{whole / 3600:.1f} h"
 
 
 def _moving(
