@@ -197,7 +197,10 @@ def _confirmed(plan: Plan, how: _How) -> bool:
     """Asked on a terminal only, and only where the difference was shown."""
     if how.output is Output.JSON or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
-    return typer.confirm(f"Apply {len(plan.to_do)} changes?", err=True)
+    try:
+        return typer.confirm(f"Apply {len(plan.to_do)} changes?", err=True)
+    except typer.Abort:
+        return False
 
 
 def _not_applied(plan: Plan, how: _How) -> int:

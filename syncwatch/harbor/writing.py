@@ -118,7 +118,10 @@ def _denied(answer: Answer, method: str, path: str) -> str:
         return f"does not accept these credentials for {method} {path}"
     resource = _RESOURCES.get(path.split("/")[1], "")
     action = "read" if path.endswith("/ping") else _ACTIONS[method]
-    return f"does not let us {method} {path}: it takes the permission {resource}:{action}"
+    return (
+        f"does not let us {method} {path}: it takes the permission {resource}:{action}; ask as an "
+        "administrator, or as a robot that has it"
+    )
 
 
 def _refusal(error: OutboundError, path: str) -> SyncwatchError:

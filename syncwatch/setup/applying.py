@@ -5,6 +5,7 @@ A step that fails ends it: what is done stays done, is told, and need not be don
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -51,22 +52,21 @@ class Outcome:
 
 async def apply(writer: HarborWriter, plan: Plan) -> Outcome:
     """Do the plan; refusals and failures are in the outcome, secrets never."""
-    outcome, ids, steps = Outcome(), dict(plan.registry_ids), plan.to_do
+    ids, steps = dict(plan.registry_ids), plan.to_do
+    outcome = Outcome(left=steps)
     try:
         outcome.reason = await _unhealthy(writer, plan.pings)
-        if outcome.reason:
-            outcome.left = steps
-            return outcome
-        for at, step in enumerate(steps):
+        for at, step in enumerate(() if outcome.reason else steps):
             outcome.failed, outcome.left = step, steps[at + 1 :]
             await _do(writer, step, ids, outcome)
             outcome.done.append(step)
-        outcome.failed = None
+            outcome.failed = None
     except (HarborRefusedError, OutboundError) as error:
         outcome.reason = _without_secrets(str(error), plan)
         outcome.asked = isinstance(error, HarborRefusedError)
-        if outcome.failed is None:
-            outcome.left = steps
+    except asyncio.CancelledError:
+        # Ctrl-C ends the work here, and whoever pressed it is still told what was done.
+        outcome.reason, outcome.asked = "interrupted", False
     return outcome
 
 
@@ -97,8 +97,10 @@ async def _do(writer: HarborWriter, step: Step, ids: dict[str, int], outcome: Ou
 
 async def _write(writer: HarborWriter, step: Step, ids: Mapping[str, int]) -> str:
     """Send the step; the path of the thing."""
-    own_name = step.name.rpartition("/")[2] if step.kind is Kind.WEBHOOK else step.name
+    own_name = step.name.partition("/")[2] if step.kind is Kind.WEBHOOK else step.name
     creates = step.action is Action.CREATE
+    # A PUT replaces the whole: what somebody else changed since the difference was shown stays.
+    record = {} if creates or step.kind is Kind.REGISTRY else await writer.read(step.path)
     if step.kind is Kind.REGISTRY:
         form = step.form
         body = (
@@ -107,9 +109,9 @@ async def _write(writer: HarborWriter, step: Step, ids: Mapping[str, int]) -> st
             else (registries.body_to_change(form))
         )
     elif step.kind is Kind.RULE:
-        body = rules.body(own_name, step.record, step.form, ids)
+        body = rules.body(own_name, record, step.form, ids)
     else:
-        body = webhooks.body(own_name, step.record, step.form)
+        body = webhooks.body(own_name, record, step.form)
     if creates:
         return (await writer.create(step.path, body))[0]
     await writer.replace(step.path, body)

@@ -99,22 +99,21 @@ class _Planner:
             yield from self._deletions()
 
     def pings(self, steps: Iterable[Step]) -> dict[str, Record]:
-        """The connection tests: of endpoints to be made or changed, and of those that rules to be
-        made or changed use."""
+        """The connection tests: of endpoints to be made or changed, as the file has them; of those
+        that rules to be made or changed use, as Harbor has them."""
         said = {one.name: registries.wanted(one) for one in self._file.registries or ()}
-        names: dict[str, None] = {}
+        tests: dict[str, Record] = {}
         for step in steps:
             if step.action not in (Action.CREATE, Action.CHANGE):
                 continue
             if step.kind is Kind.REGISTRY:
-                names[step.name] = None
+                tests[step.name] = registries.body_to_test(said[step.name], step.record)
             elif step.kind is Kind.RULE:
                 form = rules.form_of(step.record) | step.form
-                names |= dict.fromkeys({form["source"], form["destination"]} - {LOCAL})
-        return {
-            name: registries.body_to_test(said.get(name, {}), self._endpoints.get(name, {}))
-            for name in names
-        }
+                for name in {form["source"], form["destination"]} - {LOCAL}:
+                    if name not in tests:
+                        tests[name] = {"id": self._endpoints[name]["id"]}
+        return tests
 
     def _problem(self, loc: Loc, message: str) -> None:
         self.problems.append((loc, message))
@@ -125,11 +124,13 @@ class _Planner:
             self._problem(loc, "ca_certificate needs Harbor 2.15; this one would ignore it")
         if record is None:
             self._check_new_registry(loc, form)
-            return _made(Kind.REGISTRY, section.name, registries.PATH, registries.DEFAULTS | form)
+            return _made(
+                Kind.REGISTRY, section.name, registries.PATH, _filled(form, registries.DEFAULTS)
+            )
         secret = form.pop(registries.SECRET, None)
         changes = differences(form, registries.form_of(record))
         changed = {one.field for one in changes}
-        self._check_changed_registry(loc, record, changed, has_secret=secret is not None)
+        self._check_changed_registry(loc, record, form | {registries.SECRET: secret}, changed)
         if secret is not None and (self._rotate or changed & {"url", "access_id"}):
             changes += (FieldChange(registries.SECRET, None, secret),)
         elif secret is not None:
@@ -148,27 +149,28 @@ class _Planner:
             self._problem((*loc, "access_id"), "no secret with it; set access_secret_file")
 
     def _check_changed_registry(
-        self, loc: Loc, record: Record, changed: set[str], *, has_secret: bool
+        self, loc: Loc, record: Record, form: Form, changed: set[str]
     ) -> None:
         present = registries.form_of(record)
         if "provider" in changed:
             message = f"Harbor has it as {present['provider']} and cannot change that"
             self._problem((*loc, "provider"), f"{message}; use another name")
-        if has_secret or not present["access_id"]:
+        user = form.get("access_id", present["access_id"])
+        if not user or form[registries.SECRET] is not None:
             return
-        if "url" in changed:
-            message = "with another url Harbor forgets the stored secret; set access_secret_file"
-            self._problem((*loc, "url"), message)
-        elif "access_id" in changed:
+        if "access_id" in changed:
             message = "another access_id needs its secret; set access_secret_file"
             self._problem((*loc, "access_id"), message)
+        elif "url" in changed:
+            message = "with another url Harbor forgets the stored secret; set access_secret_file"
+            self._problem((*loc, "url"), message)
 
     def _rule(self, loc: Loc, section: ReplicationSection) -> Step:
         form, record = rules.wanted(section), self._rules.get(section.name)
         whole = (rules.form_of(record) if record else rules.DEFAULTS) | form
         self._check_rule(loc, form, whole)
         if record is None:
-            return _made(Kind.RULE, section.name, rules.PATH, rules.DEFAULTS | form)
+            return _made(Kind.RULE, section.name, rules.PATH, _filled(form, rules.DEFAULTS))
         changes = differences(form, rules.form_of(record))
         return _changed(Kind.RULE, section.name, rules.PATH, record, changes)
 
@@ -243,7 +245,7 @@ class _Planner:
         if record is None:
             if "authorization" not in form:
                 self.notes.append(f"Webhook {section.name} sends no Authorization: set one.")
-            return _made(Kind.WEBHOOK, name, path, webhooks.DEFAULTS | form)
+            return _made(Kind.WEBHOOK, name, path, _filled(form, webhooks.DEFAULTS))
         changes = differences(form, webhooks.form_of(record))
         return _changed(Kind.WEBHOOK, name, path, record, changes)
 
@@ -258,6 +260,11 @@ class _Planner:
                 self.notes.append(
                     f"Robot {section.name} exists and lacks {', '.join(missing)}: grant these in "
                     "Harbor; an existing robot is never changed."
+                )
+            if section.secret_file and not self._present.secret_file_taken:
+                self.notes.append(
+                    f"Robot {section.name} exists, and {section.secret_file} does not: Harbor told "
+                    "its secret once. Where it is lost, delete the robot there and run this again."
                 )
             yield Step(Action.KEEP, Kind.ROBOT, section.name, robot.PATH)
             return
@@ -306,6 +313,11 @@ class _Planner:
 
 def _by_name(records: Iterable[Record]) -> dict[str, Record]:
     return {one.get("name", ""): one for one in records}
+
+
+def _filled(form: Form, defaults: Form) -> Form:
+    """What the file says, then what Harbor's own form would have."""
+    return form | {name: value for name, value in defaults.items() if name not in form}
 
 
 def _made(kind: Kind, name: str, path: str, form: Form) -> Step:

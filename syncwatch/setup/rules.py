@@ -69,9 +69,6 @@ def wanted(section: ReplicationSection) -> Form:
         form["filters"] = _filters(section.filters)
     if section.trigger is not None:
         form["cron"] = section.cron or ""
-    if section.trigger in ("manual", "scheduled"):
-        # Harbor keeps the wish where it can never be followed; the form does not show it there.
-        form.setdefault("deletion", False)
     return form
 
 

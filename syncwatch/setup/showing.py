@@ -24,7 +24,7 @@ _LONGEST = 100
 
 def print_plan(console: Console, plan: Plan) -> None:
     """A table with a row for each thing, and under it each field."""
-    table = Table("", "what", "name", "field", "in Harbor", "by the file")
+    table = Table("", "what", "name", "field", "in Harbor", "will be")
     for step in plan.steps:
         first = [_SIGNS[step.action], str(step.kind), step.name]
         colour = _COLOURS.get(step.action, "")

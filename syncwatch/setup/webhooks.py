@@ -59,8 +59,8 @@ def wanted(section: WebhookSection, *, address: str, authorization: str | None) 
 
 
 def form_of(record: Record) -> Form:
-    """What Harbor has, of its first target; Authorization comes in clear."""
-    target = (record.get("targets") or [{}])[0]
+    """What Harbor has, of its first target that is no chat; Authorization comes in clear."""
+    target: Record = next(filter(_is_ours, record.get("targets") or ()), {})
     return {
         "address": same_url(target.get("address", "")),
         "authorization": Hidden(target.get("auth_header", "")),
@@ -72,17 +72,23 @@ def form_of(record: Record) -> Form:
     }
 
 
+def _is_ours(target: Record) -> bool:
+    return bool(target.get("type", "http") == "http")
+
+
 def body(name: str, record: Record, form: Form) -> Record:
     """What Harbor has with the fields of `form` set, for a PUT that replaces the whole."""
     made: Record = copy.deepcopy(record) or {"name": name}
     made |= named_values(form, {"description": "description", "enabled": "enabled"})
     if "events" in form:
         made["event_types"] = list(form["events"])
-    targets = made.setdefault("targets", None) or [{"type": "http"}]
-    targets[0] |= named_values(form, _TARGET)
+    targets = made["targets"] = made.get("targets") or []
+    if not any(map(_is_ours, targets)):
+        targets.append({"type": "http"})
+    target = next(filter(_is_ours, targets))
+    target |= named_values(form, _TARGET)
     if "authorization" in form:
-        targets[0]["auth_header"] = form["authorization"].value
-    made["targets"] = targets
+        target["auth_header"] = form["authorization"].value
     return made
 
 

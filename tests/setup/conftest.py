@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from setup_ground import Ground, standing
 
 if TYPE_CHECKING:
@@ -17,3 +18,9 @@ async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     """A lab Harbor and a registry that wants a login."""
     async with standing(tmp_path) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A private authority of certificates."""
+    return trustme.CA()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Relay:
     url: str = ""
     sent: list[tuple[str, str, Any]] = field(default_factory=list)
     broken: str = ""
+    held: str = ""
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def pass_on(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -44,6 +47,9 @@ class Relay:
             self.sent.append((request.method, path, json.loads(body) if body else None))
             if self.broken and self.broken in path and request.method != "DELETE":
                 return web.Response(status=502)
+            if self.held and self.held in path:
+                self.reached.set()
+                await asyncio.Event().wait()
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         async with (
             ClientSession(cookie_jar=DummyCookieJar()) as session,
@@ -93,11 +99,14 @@ class Ground:
 
     async def applied(self, path: Path, *, daemon: Daemon | None = None, **how: bool) -> Outcome:
         """Everything done, and how it ended."""
-        made = await self.planned(path, daemon=daemon, **how)
-        loaded = load_setup(path)
-        assert loaded.value.harbor is not None
-        async with connected(loaded.value.harbor, None) as writer:
-            return await apply(writer, made)
+        return await self.apply(path, await self.planned(path, daemon=daemon, **how))
+
+    async def apply(self, path: Path, plan: Plan) -> Outcome:
+        """A plan done, and how it ended."""
+        section = load_setup(path).value.harbor
+        assert section is not None
+        async with connected(section, None) as writer:
+            return await apply(writer, plan)
 
     def secret_of(self, name: str) -> str:
         """The secret that Harbor has stored for a registry."""
@@ -111,7 +120,9 @@ async def standing(directory: Path, **options: Any) -> AsyncIterator[Ground]:
     relay = Relay()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", relay.pass_on)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(
+        application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+    )
     async with (
         LabHarbor(**options).serving() as harbor,
         LabRegistry(users={USER: PASSWORD}).serving() as registry,

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+PROGRAM = str(Path(sys.executable).with_name("syncwatch"))
+
 
 @dataclass
 class Ended:
@@ -18,18 +20,23 @@ class Ended:
     err: str
 
 
+def environment(**variables: str) -> dict[str, str]:
+    """That of this process without what concerns us, and these variables."""
+    clean = {name: value for name, value in os.environ.items() if "SYNCWATCH" not in name}
+    return {**clean, "COLUMNS": "160", **variables}
+
+
 async def setup(file: Path, *options: str, **variables: str) -> Ended:
     """Run it to its end on a setup file."""
-    clean = {name: value for name, value in os.environ.items() if "SYNCWATCH" not in name}
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("syncwatch")),
+        PROGRAM,
         "setup",
         str(file),
         *options,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**clean, "COLUMNS": "160", **variables},
+        env=environment(**variables),
     )
     out, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode is not None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from setup_ground import LOGIN, PASSWORD, USER, standing
 
 from syncwatch.lab import rendering
+from syncwatch.lab.registry import LabRegistry
 from syncwatch.setup.changes import Action
+from syncwatch.setup.sections import RegistrySection, ReplicationSection, WebhookSection
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import trustme
     from setup_ground import Ground
 
 RULE = {"name": "to-cluster1", "destination": "cluster1", "filters": {"name": "apps/**"}}
@@ -124,6 +128,17 @@ async def test_a_field_of_a_rule_survives_when_it_is_made_and_when_it_is_changed
     assert ground.relay.sent == []
 
 
+def test_every_field_of_the_forms_is_tried() -> None:
+    tried = {
+        name for said, *_ in [*RULE_FIELDS, *REGISTRY_FIELDS, *WEBHOOK_FIELDS] for name in said
+    }
+    apart = {"name", "source", "destination", "projects", "url"}  # in every one of them
+    apart |= {"ca_certificate", "ca_certificate_file"}  # tried with TLS
+    apart |= {"access_secret_file", "authorization_file"}  # tried with files
+    sections = (RegistrySection, ReplicationSection, WebhookSection)
+    assert {name for one in sections for name in one.model_fields} == tried | apart
+
+
 def rule(ground: Ground, name: str) -> dict[str, Any]:
     """A rule as Harbor's API gives it."""
     return rendering.policy(ground.harbor.world, ground.harbor.policy(name))
@@ -220,7 +235,7 @@ async def test_a_webhook_keeps_what_the_file_does_not_name(ground: Ground) -> No
     ground.harbor.create_webhook_policy("apps", address, auth_header="Bearer x")
     [row] = ground.harbor.world.webhooks.values()
     row.creator = "somebody"
-    row.targets.append({"type": "slack", "address": "https://chat.example.com/x"})
+    row.targets.insert(0, {"type": "slack", "address": "https://chat.example.com/x"})
     hook = {"name": "syncwatch", "projects": ["apps"], "enabled": False, "address": address}
 
     await ground.applied(ground.write(webhooks=[hook]))
@@ -230,6 +245,25 @@ async def test_a_webhook_keeps_what_the_file_does_not_name(ground: Ground) -> No
     assert body["creator"] == "somebody"
     assert body["targets"] == row.targets
     assert body["event_types"] == row.event_types
+
+
+async def test_what_somebody_changes_while_the_difference_is_read_stays(ground: Ground) -> None:
+    ground.harbor.create_registry("cluster1", ground.registry.url)
+    ground.harbor.create_policy("to-cluster1", "cluster1", pattern="apps/**")
+    rules = [{"name": "to-cluster1", "destination": "cluster1", "enabled": False}]
+    path = ground.write(replications=rules)
+    plan = await ground.planned(path)
+    ground.harbor.policy("to-cluster1").namespace = "meanwhile"
+    assert (await ground.apply(path, plan)).complete
+    row = ground.harbor.policy("to-cluster1")
+    assert (row.namespace, row.enabled) == ("meanwhile", False)
+
+
+async def test_a_login_can_be_taken_away(ground: Ground) -> None:
+    await ground.applied(ground.write(registries=[ground.endpoint(**LOGIN)]))
+    path = ground.write(registries=[ground.endpoint(access_id="")])
+    assert (await ground.applied(path)).complete
+    assert ground.secret_of("cluster1") == ""
 
 
 async def test_only_the_changed_fields_of_a_registry_are_sent(ground: Ground) -> None:
@@ -277,3 +311,38 @@ async def test_an_older_harbor_is_not_asked_for_what_it_would_ignore(tmp_path: P
             await ground.planned(path)
         outcome = await ground.applied(ground.write(**everything(ground)))
         assert (outcome.reason, outcome.ignored) == ("", [])
+
+
+async def test_a_certificate_of_a_private_authority_survives(
+    ground: Ground, authority: trustme.CA
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    async with LabRegistry(tls=tls).serving() as registry:
+        endpoint = ground.endpoint(url=registry.url, verify_certificate=True)
+        path = ground.write(registries=[endpoint])
+        assert "connection test" in (await ground.applied(path)).reason
+        authority.cert_pem.write_to_path(str(path.parent / "ca.pem"))
+        path = ground.write(registries=[{**endpoint, "ca_certificate_file": "ca.pem"}])
+        assert (await ground.applied(path)).complete
+        assert (await ground.planned(path)).to_do == ()
+
+
+async def test_secrets_come_from_files_and_the_environment(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key in JSON, as Google's registries take it, has many lines."""
+    key = '{\n  "private_key": "x"\n}'
+    ground.registry.users = {"_json_key": key}
+    (ground.directory / "key").write_text(key + "\n")
+    (ground.directory / "hook").write_text("Bearer new\nBearer old\n")
+    monkeypatch.setenv("LAB_ADDRESS", "http://127.0.0.1:9/x")
+    endpoint = ground.endpoint(access_id="_json_key", access_secret_file="key")
+    hook = {"name": "h", "projects": "apps", "address": "${LAB_ADDRESS}"}
+    hook["authorization_file"] = "hook"
+    path = ground.write(registries=[endpoint], webhooks=[hook])
+    assert (await ground.applied(path)).complete
+    assert ground.secret_of("cluster1") == key
+    [row] = ground.harbor.world.webhooks.values()
+    assert row.targets[0]["auth_header"] == "Bearer new"
+    assert row.targets[0]["address"] == "http://127.0.0.1:9/x"
