@@ -35,19 +35,24 @@ class News:
 
 
 class Comparison:
-    """One repository. `revisions` are those of the policies that reach it, by policy."""
+    """One repository. `revisions` are those of the policies that reach it, by policy.
+
+    They are known up to a moment of Harbor's clock, `until`: what is younger is judged next time.
+    """
 
     def __init__(
         self,
         repository: str,
         revisions: Mapping[int, Sequence[Revision]],
         known: Iterable[KnownSubject],
+        until: Millis,
     ) -> None:
         self.tags = 0
         self.references: set[str] = set()
         """All that is there: tags, digests, and digests judged inside another."""
         self._repository = repository
         self._revisions = revisions
+        self._until = until
         self._known: dict[tuple[int, str], list[KnownSubject]] = defaultdict(list)
         for one in known:
             self._known[one.policy_id, one.reference].append(one)
@@ -81,6 +86,8 @@ class Comparison:
         ]
 
     def _is_news(self, event: Event, read_at: Millis) -> bool:
+        if event.pushed_at > self._until:
+            return False
         for policy_id, known in self._revisions.items():
             revision = in_force(known, event.pushed_at)
             if revision is None or self._is_known(policy_id, event, read_at):

@@ -45,6 +45,8 @@ AGAIN = 30 * SECOND
 """When a sweep that Harbor interrupted goes on."""
 MARGIN = MINUTE
 """A change is written within the request that makes it; this much earlier is read again."""
+SCOPE_KEPT = 10 * SECOND
+"""For how long the rules are taken to be those that were read."""
 ALONE = 3
 """A complete pass rests this many times as long as it took."""
 PAGES = 10_000
@@ -76,11 +78,20 @@ class _Changes:
     since: Millis
     until: Millis
     projects: deque[tuple[str, int]]
-    repositories: deque[str] = field(default_factory=deque)
+    repositories: dict[str, deque[str]] = field(default_factory=dict)
 
     @property
     def left(self) -> bool:
         return bool(self.projects or self.repositories)
+
+    def next(self) -> str:
+        """A repository that changed, of each project in turn."""
+        project = next(iter(self.repositories))
+        waiting = self.repositories.pop(project)
+        repository = waiting.popleft()
+        if waiting:
+            self.repositories[project] = waiting
+        return repository
 
 
 class Sweep:
@@ -109,8 +120,11 @@ class Sweep:
         self._budget = Budget(
             harbor.sweep_requests_per_minute, clock.now(), saved=MINUTE, full=True
         )
+        self._started_at: Millis = clock.now()
         self._next_at: Millis = 0
         self._scope = Scope({})
+        self._scope_at: Millis = 0
+        self._scope_until: Millis = 0
         self._changes: _Changes | None = None
         self._pass: deque[_Project] | None = None
         self._pass_began_at: Millis = 0
@@ -120,8 +134,9 @@ class Sweep:
     async def turn(self) -> float:
         """Begin a sweep when it is due, or go on with one; seconds until the next turn."""
         row = await self._database.read(lambda c: policies.harbor_row(c, self._name))
-        if row.last_look_at is None or not row.up:
-            return 1.0
+        if row.last_look_at is None or not row.up or row.last_look_at < self._started_at:
+            # What was edited while we were away decides what was promised meanwhile.
+            return 0.5
         try:
             if self._clock.now() >= self._next_at:
                 await self._begin(row, self._clock.now())
@@ -136,8 +151,7 @@ class Sweep:
 
     async def _begin(self, row: HarborRow, now: Millis) -> None:
         """Take up what is to be compared now: rules of today, projects of today."""
-        revisions = await self._database.read(lambda c: policies.known_revisions(c, self._name))
-        self._scope = Scope(by_policy(revisions))
+        await self._take_scope()
         projects = await self._projects()
         self._next_at = now + self._every
         follows = _says_what_changed(row.version)
@@ -146,11 +160,22 @@ class Sweep:
             self._changes = _Changes(
                 began_at=now,
                 since=since - MARGIN,
-                until=now + row.skew,
+                until=_known_until(row),
                 projects=deque((name, 1) for name in projects),
             )
         if self._pass is None and _pass_is_due(row, now, self._every):
             await self._begin_pass(row, projects, now)
+
+    async def _take_scope(self) -> None:
+        """The rules of this moment, and until when they are known."""
+        revisions, row = await self._database.read(
+            lambda c: (
+                policies.known_revisions(c, self._name),
+                policies.harbor_row(c, self._name),
+            )
+        )
+        self._scope = Scope(by_policy(revisions))
+        self._scope_at, self._scope_until = self._clock.now(), _known_until(row)
 
     async def _projects(self) -> list[str]:
         """Projects that policies reach and that hold something of their own (no proxy caches)."""
@@ -219,8 +244,8 @@ class Sweep:
             await self._end_pass()
 
     async def _follow_changes(self, changes: _Changes) -> None:
-        if changes.repositories:
-            await self._compare(changes.repositories.popleft())
+        if not changes.projects:
+            await self._compare(changes.next())
             return
         project, page = changes.projects.popleft()
         self._budget.spend(1)
@@ -229,7 +254,9 @@ class Sweep:
         except OutboundError as error:
             await self._refuse(project, error)
             return
-        changes.repositories.extend(one.name for one in listed)
+        if listed:
+            waiting = changes.repositories.setdefault(project, deque())
+            waiting.extend(one.name for one in listed)
         if len(listed) >= PAGE_SIZE:
             changes.projects.append((project, page + 1))
 
@@ -313,11 +340,13 @@ class Sweep:
 
     async def _compare(self, repository: str) -> int:
         """One repository with what is known of it; how many tags it has."""
-        revisions = self._scope.of(repository)
+        if self._clock.now() - self._scope_at > SCOPE_KEPT:
+            await self._take_scope()
         known = await self._database.read(lambda c: sweeps.known_of(c, self._name, repository))
+        revisions = self._scope.of(repository)
         if not revisions and not known:
             return 0
-        comparison = Comparison(repository, revisions, known)
+        comparison = Comparison(repository, revisions, known, self._scope_until)
         try:
             await self._read(repository, comparison)
         except OutboundError as error:
@@ -379,6 +408,11 @@ def _says_what_changed(version: str) -> bool:
 
 def _watched_since(row: HarborRow) -> Millis:
     return row.watching_since + policies.used_skew(row.skew)
+
+
+def _known_until(row: HarborRow) -> Millis:
+    """Up to which moment of Harbor's clock its policies are known."""
+    return (row.last_look_at or 0) + policies.used_skew(row.skew)
 
 
 def _pass_is_due(row: HarborRow, now: Millis, every: Millis) -> bool:
