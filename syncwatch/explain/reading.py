@@ -79,7 +79,7 @@ class Reading:
                     artifact = await client.artifact(repository, wanted)
                 return _told(repository, asked, artifact, self._clock.now())
             except OutboundError as error:
-                problem = f"{error.message}{_HINTS.get(error.kind, '')}."
+                problem = f"Harbor {harbor} could not be asked: {_why(error)}."
             except TimeoutError:
                 problem = f"Harbor {harbor} did not answer within {ASKED_FOR:.0f} s."
         digest, pushed_at = await self._database.read(
@@ -108,7 +108,10 @@ class Reading:
         }
 
 
-_HINTS = {"forbidden": ": there is no such project, or the robot account may not read it"}
+def _why(error: OutboundError) -> str:
+    if error.kind == "forbidden":
+        return "there is no such project, or the robot account may not read it"
+    return error.message
 
 
 def _told(repository: str, asked: Question, artifact: wire.SourceArtifact | None, now: int) -> Read:
