@@ -72,14 +72,26 @@ async def apply(writer: HarborWriter, plan: Plan) -> Outcome:
 
 async def _unhealthy(writer: HarborWriter, pings: Mapping[str, Record]) -> str:
     """Which endpoints Harbor does not reach, as one sentence; Harbor tells no reason."""
-    wrong = [name for name, body in pings.items() if not await writer.is_healthy(body)]
+    wrong = [name for name, body in pings.items() if not await _reaches(writer, body)]
     if not wrong:
         return ""
+    as_stored = any(pings[name].keys() == {"id"} for name in wrong)
+    cure = "; a new secret in the file is sent with --rotate-secrets" if as_stored else ""
     return (
         f"the connection test of {', '.join(wrong)} failed: Harbor does not reach it or is not let "
         "in, and tells no reason (look at url, access_id, secret, certificate; its core log has "
-        "the cause)"
+        f"the cause{cure})"
     )
+
+
+async def _reaches(writer: HarborWriter, endpoint: Record) -> bool:
+    """One test. Harbor may wait for an endpoint longer than we for Harbor, or fail at it."""
+    try:
+        return await writer.is_healthy(endpoint)
+    except OutboundError:
+        # Where Harbor itself still answers, it is the endpoint that does not.
+        await writer.client.system_info()
+        return False
 
 
 async def _do(writer: HarborWriter, step: Step, ids: dict[str, int], outcome: Outcome) -> None:

@@ -1,7 +1,7 @@
-"""Pure: from the file and what Harbor has to the steps that make the one the other.
+"""From the file and what Harbor has to the steps that make the one the other.
 
 What Harbor would refuse, ignore or lose is found here, before anything is done, with its place in
-the file. Things are known by their names: a new name is a new thing.
+the file. Asks nobody; secrets are read from their files. Things are known by their names: a new name is a new thing.
 """
 
 from __future__ import annotations

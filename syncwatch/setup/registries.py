@@ -1,4 +1,4 @@
-"""Pure: a registry endpoint in the file's words and in Harbor's."""
+"""A registry endpoint in the file's words and in Harbor's."""
 
 from __future__ import annotations
 

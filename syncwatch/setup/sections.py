@@ -17,7 +17,7 @@ from syncwatch.config.addresses import HarborUrl, RegistryUrl
 from syncwatch.config.consistency import Problem, with_problems
 from syncwatch.config.files import CertificateFile, SecretFile
 from syncwatch.config.scalars import Moment, Password, Word
-from syncwatch.config.servers import Remote, Section, exclusive
+from syncwatch.config.servers import Remote, Section, exclusive, secret_of
 from syncwatch.setup.words import (
     LOCAL,
     Bandwidth,
@@ -213,6 +213,11 @@ class WebhookSection(Section):
         if value == ():
             raise ValueError("an empty list; name events or remove it")
         return value
+
+    def secret(self) -> str | None:
+        """The Authorization to send, read now: the first line of its file."""
+        found = secret_of(self.authorization, self.authorization_file)
+        return found.value() if found else None
 
 
 class RobotSection(Section):

@@ -1,4 +1,4 @@
-"""Pure: a project's webhook policy in the file's words and in Harbor's, and which projects."""
+"""A project's webhook policy in the file's words and in Harbor's, and which projects."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ DEFAULTS: Form = {
 """What a new one has where the file says nothing: the events that syncwatch hears, in the format
 whose deliveries carry an id of their own."""
 
+_MOST_BRACES = 8
+"""Beyond it a pattern is taken to reach everything, rather than written out."""
+
 _TARGET = {"address": "address", "payload_format": "payload_format"}
 _TARGET |= {"skip_certificate_verification": "skip_cert_verify"}
 
@@ -45,12 +48,8 @@ def wanted(section: WebhookSection, *, address: str, authorization: str | None) 
     form: Form = {"address": section.address or address}
     form |= named(section, "description", "payload_format", "skip_certificate_verification")
     form |= named(section, "enabled")
-    secret = authorization
-    if section.authorization is not None:
-        secret = section.authorization.get_secret_value()
-    elif section.authorization_file is not None:
-        lines = section.authorization_file.read_text(encoding="utf-8-sig").splitlines()
-        secret = next(line for line in lines if line.strip())
+    said = section.secret()
+    secret = authorization if said is None else said
     if secret is not None:
         form["authorization"] = Hidden(secret)
     if section.events is not None:
@@ -117,7 +116,7 @@ def _patterns(form: Form) -> Iterator[str]:
 
 def reaches(pattern: str, project: str) -> bool:
     """Whether a name filter may match a repository of a project (`PROJECT/…`)."""
-    if pattern in ("", "**"):
+    if pattern in ("", "**") or pattern.count("{") > _MOST_BRACES:
         return True
     return any(_reaches(one, project) for one in _alternatives(pattern))
 
@@ -137,6 +136,8 @@ def _alternatives(pattern: str) -> list[str]:
     opened, depth = -1, 0
     cuts: list[int] = []
     for at, char in enumerate(pattern):
+        if char == "/" and depth == 0:
+            break
         if char == "{":
             opened, depth = (at if depth == 0 else opened), depth + 1
             cuts = cuts if depth > 1 else []

@@ -47,6 +47,15 @@ async def test_a_rule_on_a_registry_that_fails_is_not_made(ground: Ground) -> No
     assert ground.relay.writes == []
 
 
+async def test_a_test_that_harbor_itself_fails_at_is_a_failed_test(ground: Ground) -> None:
+    """As where an adapter cannot be made at all (500), or a registry never answers."""
+    ground.relay.broken = "/ping"
+    outcome = await ground.applied(ground.write(**everything(ground)))
+    assert "connection test of cluster1 failed" in outcome.reason
+    assert outcome.asked
+    assert ground.relay.writes == []
+
+
 async def test_a_failure_midway_is_told_and_running_again_completes_it(ground: Ground) -> None:
     path = ground.write(**everything(ground))
     ground.relay.broken = "/webhook/"
