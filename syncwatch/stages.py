@@ -251,22 +251,30 @@ class Stages:
             counted=self._metrics.execution_ended,
         )
         # Questions and connections of its own: it stands in no push's way.
-        sweeping = self._client(harbor)
+        beside = self._client(harbor)
         sweep = Sweep(
             harbor=harbor,
-            client=sweeping,
+            client=beside,
             keeping=keeping,
             database=self._database,
             clock=self._clock,
             signals=self._signals,
             ended=self._metrics.swept,
         )
+        doctor = Doctor(
+            harbor=harbor,
+            settings=self._settings,
+            client=beside,
+            database=self._database,
+            clock=self._clock,
+        )
         loops = {
             f"plan {harbor.name}": planner.turn,
             f"follow {harbor.name}": follower.turn,
             f"sweep {harbor.name}": sweep.turn,
+            f"doctor {harbor.name}": doctor.turn,
         }
-        self._begin_share(_of_harbor(harbor.name), _Share(close=sweeping.close), loops)
+        self._begin_share(_of_harbor(harbor.name), _Share(close=beside.close), loops)
 
     def _client(self, harbor: HarborSettings) -> HarborClient:
         outbound = Outbound(

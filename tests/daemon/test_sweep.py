@@ -251,7 +251,7 @@ async def test_a_project_that_may_not_be_listed_is_told_and_the_others_are_swept
 
 def only_apps() -> tuple[dict[str, Any], ...]:
     """The read-only robot, of one project."""
-    from syncwatch.lab.harbor import READ_ONLY_ROBOT  # noqa: PLC0415
+    from syncwatch.lab.harbor import READ_ONLY_ROBOT
 
     system, project = READ_ONLY_ROBOT
     return (system, {**project, "namespace": "apps"})
