@@ -1,7 +1,8 @@
 """From the file and what Harbor has to the steps that make the one the other.
 
 What Harbor would refuse, ignore or lose is found here, before anything is done, with its place in
-the file. Asks nobody; secrets are read from their files. Things are known by their names: a new name is a new thing.
+the file. Nobody is asked; secrets are read from their files. Things are known by their names: a new
+name is a new thing.
 """
 
 from __future__ import annotations

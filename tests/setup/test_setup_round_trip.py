@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,14 +12,15 @@ from setup_ground import LOGIN, PASSWORD, USER, standing
 
 from syncwatch.lab import rendering
 from syncwatch.lab.registry import LabRegistry
+from syncwatch.setup import rules, webhooks
 from syncwatch.setup.changes import Action
 from syncwatch.setup.sections import RegistrySection, ReplicationSection, WebhookSection
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import trustme
     from setup_ground import Ground
+
+RECORDINGS = Path(__file__).parent.parent / "recordings"
 
 RULE = {"name": "to-cluster1", "destination": "cluster1", "filters": {"name": "apps/**"}}
 HOOK = {
@@ -220,8 +223,8 @@ async def test_a_changed_field_is_the_only_change_sent(ground: Ground) -> None:
     row.speed, row.copy_by_chunk, row.description = 512, True, "made by hand"
     before = rule(ground, "to-cluster1")
 
-    rules = [{"name": "to-cluster1", "destination": "cluster1", "enabled": False}]
-    await ground.applied(ground.write(replications=rules))
+    said = [{"name": "to-cluster1", "destination": "cluster1", "enabled": False}]
+    await ground.applied(ground.write(replications=said))
 
     [(method, _, body)] = ground.relay.writes
     assert method == "PUT"
@@ -250,8 +253,8 @@ async def test_a_webhook_keeps_what_the_file_does_not_name(ground: Ground) -> No
 async def test_what_somebody_changes_while_the_difference_is_read_stays(ground: Ground) -> None:
     ground.harbor.create_registry("cluster1", ground.registry.url)
     ground.harbor.create_policy("to-cluster1", "cluster1", pattern="apps/**")
-    rules = [{"name": "to-cluster1", "destination": "cluster1", "enabled": False}]
-    path = ground.write(replications=rules)
+    said = [{"name": "to-cluster1", "destination": "cluster1", "enabled": False}]
+    path = ground.write(replications=said)
     plan = await ground.planned(path)
     ground.harbor.policy("to-cluster1").namespace = "meanwhile"
     assert (await ground.apply(path, plan)).complete
@@ -296,8 +299,8 @@ async def test_a_secret_goes_with_another_address_and_when_it_is_rotated(ground:
 async def test_a_pattern_reaches_projects_as_harbor_reads_it(ground: Ground) -> None:
     for name in ("team-a", "team-b", "other"):
         ground.harbor.create_project(name)
-    rules = [{**RULE, "filters": {"name": "{team-*,apps/x}/**"}}]
-    path = ground.write(registries=[ground.endpoint()], replications=rules, webhooks=[HOOK])
+    said = [{**RULE, "filters": {"name": "{team-*,apps/x}/**"}}]
+    path = ground.write(registries=[ground.endpoint()], replications=said, webhooks=[HOOK])
     plan = await ground.planned(path)
     hooks = sorted(step.name for step in plan.steps if step.kind == "webhook")
     assert hooks == ["apps/syncwatch", "team-a/syncwatch", "team-b/syncwatch"]
@@ -305,8 +308,8 @@ async def test_a_pattern_reaches_projects_as_harbor_reads_it(ground: Ground) -> 
 
 async def test_an_older_harbor_is_not_asked_for_what_it_would_ignore(tmp_path: Path) -> None:
     async with standing(tmp_path, version="v2.12.0-abcdef12") as ground:
-        rules = [{**RULE, "single_active_replication": True, "trigger": "manual"}]
-        path = ground.write(registries=[ground.endpoint()], replications=rules)
+        said = [{**RULE, "single_active_replication": True, "trigger": "manual"}]
+        path = ground.write(registries=[ground.endpoint()], replications=said)
         with pytest.raises(Exception, match=r"setup.yml:\d+:\d+: .*needs Harbor 2.14"):
             await ground.planned(path)
         outcome = await ground.applied(ground.write(**everything(ground)))
@@ -346,3 +349,33 @@ async def test_secrets_come_from_files_and_the_environment(
     [row] = ground.harbor.world.webhooks.values()
     assert row.targets[0]["auth_header"] == "Bearer new"
     assert row.targets[0]["address"] == "http://127.0.0.1:9/x"
+
+
+def recorded(path: str) -> list[dict[str, Any]]:
+    """Every record that a real Harbor gave in lists at this path."""
+    calls = [
+        json.loads(line)
+        for file in sorted(RECORDINGS.glob("*/api.jsonl"))
+        for line in file.read_text().splitlines()
+    ]
+    answers = [one["response"] for one in calls if one["method"] == "GET" and one["path"] == path]
+    return [record for answer in answers if isinstance(answer, list) for record in answer]
+
+
+def test_what_a_real_harbor_gave_is_sent_back_as_it_was() -> None:
+    policies, hooks = recorded(rules.PATH), recorded("/projects/apps/webhook/policies")
+    assert policies
+    assert hooks
+    for record in policies:
+        changed = rules.body("", record, {"enabled": False}, {})
+        assert changed == record | {"enabled": False}
+        # Said again in the file's words, it is the same rule.
+        form = rules.form_of(record)
+        again = rules.body("", record, form, {form["destination"]: record["dest_registry"]["id"]})
+        assert rules.form_of(again | {"dest_registry": record["dest_registry"]}) == form
+    for record in hooks:
+        assert webhooks.body("", record, {}) == record
+        assert webhooks.body("", record, webhooks.form_of(record)) == record | {
+            "description": "",
+            "event_types": sorted(record["event_types"]),
+        }
