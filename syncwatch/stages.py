@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from syncwatch.doctor.keeping import Doctor
 from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
 from syncwatch.outbound import Outbound
