@@ -138,15 +138,16 @@ class AskingHarbor:
         """All registry endpoints."""
         return await _or_why(self._client.registries())
 
-    async def project(self, name: str, rules: Sequence[Rules]) -> ProjectSeen:
+    async def project(self, project: Project, rules: Sequence[Rules]) -> ProjectSeen:
         """One project: its webhooks, its repositories, images of a few that rules reach."""
+        name, retained = project.name, bool((project.metadata or {}).get("retention_id"))
         webhooks = await self._webhooks(name)
         listed = await self._repositories(name)
         if isinstance(listed, Unasked):
-            return ProjectSeen(name, webhooks, listed)
+            return ProjectSeen(name, webhooks, listed, retained=retained)
         names, whole = listed
         samples = {one: await self._sample(one) for one in _chosen(names, rules)}
-        return ProjectSeen(name, webhooks, names, whole, samples)
+        return ProjectSeen(name, webhooks, names, whole, retained, samples)
 
     async def _webhooks(self, project: str) -> tuple[WebhookSeen, ...] | Unasked:
         path = f"/projects/{quote(project, safe='')}/webhook/policies"
@@ -225,18 +226,18 @@ def rule_seen(
 
 
 async def at_once(
-    work: Callable[[str], Awaitable[T]], names: Sequence[str], done: Callable[[], None]
+    work: Callable[[Project], Awaitable[T]], projects: Sequence[Project], done: Callable[[], None]
 ) -> list[T]:
-    """`work` for each name, a few at a time, in their order; `done` is told of each."""
+    """`work` for each project, a few at a time, in their order; `done` is told of each."""
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def one(name: str) -> T:
+    async def one(project: Project) -> T:
         async with turns:
-            result = await work(name)
+            result = await work(project)
         done()
         return result
 
-    return list(await asyncio.gather(*(one(name) for name in names)))
+    return list(await asyncio.gather(*(one(project) for project in projects)))
 
 
 async def _or_why(asked: Awaitable[T]) -> T | Unasked:

@@ -28,6 +28,7 @@ FINDINGS_OF: Mapping[str, frozenset[str]] = {
         | {"webhook_wrong_authorization", "webhook_deliveries_failing"}
     ),
     "project permissions": frozenset({"permission_missing"}),
+    "retention": frozenset({"retention_on"}),
     "round trip": frozenset({"webhook_not_taken"}),
     "rule": frozenset(
         {"malformed_pattern", "remote_source", "policy_disabled", "labels_never_match"}

@@ -92,13 +92,15 @@ class WebhookSeen:
 class ProjectSeen:
     """A project in scope: its webhooks, the names of its repositories, artifacts of a few of them.
 
-    `whole` is False where it has more repositories than are listed.
+    `whole` is False where it has more repositories than are listed, `retained` tells whether it has
+    a tag retention rule.
     """
 
     name: str
     webhooks: tuple[WebhookSeen, ...] | Unasked
     repositories: tuple[str, ...] | Unasked
     whole: bool = True
+    retained: bool = False
     samples: Mapping[str, tuple[Sized, ...] | Unasked] = field(default_factory=dict)
 
 

@@ -98,7 +98,7 @@ class Examining:
         harbor = await self._with_project_permissions(harbor, scope)
         names = sorted(one.name for one in scope)
         chosen = self._next(names, most)
-        await self._look_at(chosen, rules, progress)
+        await self._look_at([one for one in scope if one.name in chosen], rules, progress)
         self._seen = {name: self._seen[name] for name in names if name in self._seen}
         known = ScopeSeen(dict(self._seen), self._is_complete(names))
         address = self._harbor.webhook_address or ""
@@ -155,7 +155,7 @@ class Examining:
         return chosen
 
     async def _look_at(
-        self, chosen: Sequence[str], rules: Sequence[RuleSeen], progress: Callable[[str], None]
+        self, chosen: Sequence[Project], rules: Sequence[RuleSeen], progress: Callable[[str], None]
     ) -> None:
         all_rules = [one.rules for one in rules]
         done = 0
@@ -165,7 +165,7 @@ class Examining:
             done += 1
             progress(f"projects {done}/{len(chosen)}")
 
-        found = await at_once(lambda name: self._asking.project(name, all_rules), chosen, count)
+        found = await at_once(lambda one: self._asking.project(one, all_rules), chosen, count)
         self._seen |= {one.name: one for one in found}
 
     def _is_complete(self, names: Sequence[str]) -> bool:

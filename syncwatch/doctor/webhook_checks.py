@@ -1,4 +1,4 @@
-"""Pure: does a project tell us what happens in it: its webhook policies, and a delivery of ours."""
+"""Pure: the checks of a project: does it tell us what happens in it, and does a delivery get in."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def of_project(seen: ProjectSeen, harbor: str, address: str) -> Iterator[Checked
     """The checks of one project; `address` is `webhook_address`, "" where not configured."""
     subject = f"project {seen.name}"
     yield _permissions(seen, subject)
+    yield _retention(seen, subject)
     if isinstance(seen.webhooks, Unasked):
         yield untold("webhook", subject, f"{seen.webhooks.words}.")
         return
@@ -194,6 +195,20 @@ def _permissions(seen: ProjectSeen, subject: str) -> Checked:
     if trouble:
         return untold(check, subject, f"{trouble.words}.")
     return told(check, subject, "All that was asked there was answered.")
+
+
+def _retention(seen: ProjectSeen, subject: str) -> Checked:
+    if not seen.retained:
+        return told("retention", subject, "It has no tag retention rule.")
+    found = _say(
+        subject,
+        "retention_on",
+        Severity.INFO,
+        f"Project {seen.name} has a tag retention rule: what it deletes before it was copied never "
+        "arrives, and what it deletes later is no longer expected.",
+        "Nothing, if the rule keeps what clusters run.",
+    )
+    return told("retention", subject, "", [found])
 
 
 def of_round_trip(seen: RoundTripSeen) -> Checked:

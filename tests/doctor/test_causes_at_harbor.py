@@ -9,6 +9,8 @@ from clinic import ADDRESS, clinic, named
 from running import running
 
 from syncwatch.doctor.checks import Outcome
+from syncwatch.doctor.evidence import ProjectSeen
+from syncwatch.doctor.webhook_checks import is_ours, of_project
 from syncwatch.lab.images import image
 from syncwatch.lab.records import Execution
 from syncwatch.model import Severity
@@ -231,3 +233,33 @@ async def test_a_webhook_behind_a_path_is_ours(tmp_path: Path) -> None:
     async with clinic(tmp_path) as place:
         place.edit_webhook(address=ADDRESS.replace("example/", "example/inner/"))
         assert "webhook_missing" not in named(await place.findings())
+
+
+def test_a_project_in_scope_has_a_retention_rule() -> None:
+    """The lab has none, so the evidence is made by hand."""
+    checks = of_project(ProjectSeen("apps", (), (), retained=True), "main", "")
+    (one,) = [
+        each
+        for check in checks
+        for each in check.findings
+        if each.subject == "project apps" and each.finding == "retention_on"
+    ]
+    assert one.severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted", "ours"),
+    [
+        ("https://s.example/webhook/main", "https://s.example", True),
+        ("https://s.example:443/webhook/main/", "https://S.example/", True),
+        ("http://s.example/webhook/main", "https://s.example", False),
+        ("https://s.example/x/webhook/main", "https://s.example", False),
+        ("https://s.example/x/webhook/main", "https://s.example/x", True),
+        ("https://anywhere/x/webhook/main?y=1", "", True),
+        ("https://anywhere/webhook/other", "", False),
+        ("https://[::1/webhook/main", "https://s.example", False),
+        ("https://s.example:port/webhook/main", "https://s.example", False),
+    ],
+)
+def test_an_address_is_ours_by_place_and_path(address: str, wanted: str, ours: bool) -> None:
+    assert is_ours(address, "main", wanted) is ours
