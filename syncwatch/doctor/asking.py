@@ -18,7 +18,7 @@ from syncwatch.doctor.evidence import (
     WebhookSeen,
     WholePolicy,
 )
-from syncwatch.doctor.rule_checks import reaches
+from syncwatch.doctor.rule_checks import reaches, telling
 from syncwatch.doctor.webhook_checks import is_ours
 from syncwatch.errors import OutboundError, PatternError
 from syncwatch.harbor import wire
@@ -89,7 +89,7 @@ class AskingHarbor:
         )
 
     async def _tried(self, path: str, **query: str) -> Unasked | None:
-        found = await _or_why(self._client.one(list[Any], path, **query))
+        found = await _or_why(self._client.one(list[Any] | None, path, **query))  # type: ignore[arg-type]
         return found if isinstance(found, Unasked) else None
 
     async def _read_execution(self) -> Unasked | None:
@@ -146,8 +146,14 @@ class AskingHarbor:
         if isinstance(listed, Unasked):
             return ProjectSeen(name, webhooks, listed, retained=retained)
         names, whole = listed
-        samples = {one: await self._sample(one) for one in _chosen(names, rules)}
-        return ProjectSeen(name, webhooks, names, whole, retained, samples)
+        samples: dict[str, tuple[Sized, ...] | Unasked] = {}
+        cut = set()
+        for one in _chosen(names, rules):
+            found = await self._newest(one)
+            samples[one] = telling(found) if isinstance(found, tuple) else found
+            if isinstance(found, tuple) and len(found) != len(telling(found)):
+                cut.add(one)
+        return ProjectSeen(name, webhooks, names, whole, retained, samples, frozenset(cut))
 
     async def _webhooks(self, project: str) -> tuple[WebhookSeen, ...] | Unasked:
         path = f"/projects/{quote(project, safe='')}/webhook/policies"
@@ -194,8 +200,8 @@ class AskingHarbor:
                 return tuple(sorted(names)), True
         return tuple(sorted(names)), False
 
-    async def _sample(self, repository: str) -> tuple[Sized, ...] | Unasked:
-        """The newest images of a repository."""
+    async def _newest(self, repository: str) -> tuple[Sized, ...] | Unasked:
+        """The newest images of a repository, a hundred at most."""
         path = f"{repository_path(repository)}/artifacts"
         query = {"with_tag": "true", "with_accessory": "true", "sort": "-push_time"}
         found = await _or_why(self._client.page(Sized, path, 1, **query))

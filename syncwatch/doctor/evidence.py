@@ -93,7 +93,7 @@ class ProjectSeen:
     """A project in scope: its webhooks, the names of its repositories, artifacts of a few of them.
 
     `whole` is False where it has more repositories than are listed, `retained` tells whether it has
-    a tag retention rule.
+    a tag retention rule. `cut` are sampled repositories that have more artifacts than are kept.
     """
 
     name: str
@@ -102,6 +102,7 @@ class ProjectSeen:
     whole: bool = True
     retained: bool = False
     samples: Mapping[str, tuple[Sized, ...] | Unasked] = field(default_factory=dict)
+    cut: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

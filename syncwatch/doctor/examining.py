@@ -6,6 +6,7 @@ which are held against everything in their scope.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -107,10 +108,13 @@ class Examining:
             for name in chosen
             for check in of_project(self._seen[name], self._harbor.name, address)
         ]
+        # Many rules on many repositories take seconds, which nobody else should wait for.
+        now = self._clock.now()
+        of_the_rules = await asyncio.to_thread(lambda: [*of_rules(rules, known, now)])
         checks = (
             *of_harbor(harbor),
             *of_projects,
-            *of_rules(rules, known, self._clock.now()),
+            *of_the_rules,
         )
         return Examined(
             checks,

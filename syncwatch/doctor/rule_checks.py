@@ -25,6 +25,9 @@ MOVING = frozenset({"latest", "main", "master", "stable", "edge", "nightly", "de
 
 COSIGN = "signature.cosign"
 
+KEPT = 20
+"""How many artifacts of a repository are kept whole."""
+
 NAMED = 3
 """So many examples a message has at most."""
 
@@ -39,6 +42,8 @@ def reaches(filters: Sequence[Filter], project: str) -> bool:
             continue
         pattern = str(rule.value)
         first = pattern.partition("/")[0]
+        if first == project:
+            continue
         if "**" in first or first.count("{") != first.count("}"):
             continue
         try:
@@ -47,6 +52,18 @@ def reaches(filters: Sequence[Filter], project: str) -> bool:
         except PatternError:
             return False
     return True
+
+
+def telling(found: Sequence[Sized]) -> tuple[Sized, ...]:
+    """The artifacts of a repository that tell something; all of them where they are few.
+
+    They are kept for as long as the project is in scope, and there may be thousands of projects.
+    """
+    if len(found) <= KEPT:
+        return tuple(found)
+    special = [one for one in found if one.accessories or MOVING.intersection(one.names)]
+    chosen = [*found[: KEPT // 2], *special[: KEPT // 4], max(found, key=lambda one: one.size)]
+    return tuple({one.digest: one for one in chosen}.values())
 
 
 def of_rules(rules: Sequence[RuleSeen], scope: ScopeSeen, now: Millis) -> Iterator[Checked]:
@@ -77,7 +94,7 @@ def _reached(rules: Rules, scope: ScopeSeen) -> list[str] | None:
         return sorted(
             name
             for project in scope.projects.values()
-            if not isinstance(project.repositories, Unasked)
+            if not isinstance(project.repositories, Unasked) and reaches(filters, project.name)
             for name in project.repositories
             if covers(filters, name)
         )
@@ -149,7 +166,8 @@ def _filters_by_tag(rules: Rules) -> bool:
 def _no_tag_passes(rules: Rules, names: Sequence[str], scope: ScopeSeen) -> bool:
     """Whether every artifact of every repository is known, and none passes the tag filters."""
     known = _samples(scope)
-    if any(isinstance(known.get(name), Unasked | None) for name in names):
+    cut = {name for project in scope.projects.values() for name in project.cut}
+    if any(name in cut or isinstance(known.get(name), Unasked | None) for name in names):
         return False
     filters = [one for one in filters_of(rules) if one.type in ("name", "tag")]
     artifacts = [(name, one) for name in names for one in _sized(known[name])]

@@ -122,17 +122,20 @@ def _none(webhooks: Sequence[WebhookSeen], subject: str, harbor: str, make: str)
 
 def _means_us(one: WebhookSeen, harbor: str) -> bool:
     path = one.address.partition("://")[2].partition("/")[2]
-    return "syncwatch" in f"{one.name} {one.address}".lower() or f"webhook/{harbor}" in path
+    return one.is_http and (
+        "syncwatch" in f"{one.name} {one.address}".lower() or f"webhook/{harbor}" in path
+    )
 
 
 def _shown(address: str) -> str:
-    """An address without what may be a secret in it: user, password, query."""
+    """An address without what may be secret in it: user, password, query, other paths."""
     try:
         parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an address that cannot be read"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    path = parts.path if "/webhook/" in parts.path else "/…" * (parts.path not in ("", "/"))
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{path}"
 
 
 def _unauthorized(one: WebhookSeen, subject: str) -> Finding:

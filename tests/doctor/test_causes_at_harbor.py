@@ -229,6 +229,14 @@ async def test_a_webhook_policy_of_somebody_else_is_let_be(tmp_path: Path) -> No
         assert "chat" not in one.message
 
 
+async def test_what_may_be_secret_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        place.edit_webhook(address="http://me:pw@chat.example/services/T0/B0/s3cr3t?token=abc")
+        one = await place.finding("webhook_wrong_target")
+        assert "http://chat.example/…" in one.message
+        assert not any(secret in f"{one}" for secret in ("pw", "s3cr3t", "abc"))
+
+
 async def test_a_webhook_behind_a_path_is_ours(tmp_path: Path) -> None:
     async with clinic(tmp_path) as place:
         place.edit_webhook(address=ADDRESS.replace("example/", "example/inner/"))

@@ -72,6 +72,18 @@ async def test_a_rules_tag_filter_matches_nothing(tmp_path: Path) -> None:
         assert "matches_nothing" not in named(await place.findings())
 
 
+async def test_of_a_repository_with_many_images_those_that_tell_are_kept(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        for number in range(30):
+            place.push(tag=f"2.{number}")
+        place.harbor.artifact("apps/web", "2.3").size = 500_000_000
+        place.edit_policy(speed=1024, filters=[])
+        place.harbor.create_policy("tagged", DESTINATION, pattern="apps/**", filters=[TAGGED])
+        found = named(await place.findings())
+        assert "bandwidth_low" in found
+        assert "matches_nothing" not in found, "older images may pass"
+
+
 async def test_flattening_is_too_deep_for_a_repository_in_scope(tmp_path: Path) -> None:
     async with clinic(tmp_path) as place:
         place.edit_policy(namespace="mirror", replace_count=2)
@@ -94,8 +106,9 @@ async def test_two_rules_write_one_name_from_different_sources(tmp_path: Path) -
     async with clinic(tmp_path) as place:
         place.push("other/web")
         place.edit_policy(namespace="mirror", replace_count=1)
-        rule = {"pattern": "other/**", "namespace": "mirror", "replace_count": 1}
-        place.harbor.create_policy("second", DESTINATION, **rule)
+        place.harbor.create_policy(
+            "second", DESTINATION, pattern="other/**", namespace="mirror", replace_count=1
+        )
         one = await place.finding("name_collision")
         assert one.subject == f"{SUBJECT}: mirror/web"
         assert "second and to-cluster1" in one.message
