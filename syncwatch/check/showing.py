@@ -124,7 +124,7 @@ def summary(tally: Tally) -> list[str]:
             + f", {one[State.PENDING]} pending"
             * bool(one[State.PENDING])
         )
-    if not tally.checked and not tally.interrupted:
+    if not (tally.checked or tally.interrupted or tally.problems):
         lines.append("Nothing is in scope: no enabled rule selects an image that was asked for.")
     if tally.quick and tally.checked:
         lines.append("Only names were compared: whether what they name can be read was not asked.")

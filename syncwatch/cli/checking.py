@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 from enum import StrEnum
@@ -136,8 +135,16 @@ async def _check(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, work.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await work
-        progress.cancel()
+        except asyncio.CancelledError:
+            pass
+        except BaseExceptionGroup as group:
+            if group.subgroup(BrokenPipeError) is None:
+                raise
+            # Whoever read our output has enough of it.
+            raise BrokenPipeError from None
+        finally:
+            progress.cancel()
     shown.end(comparison.tally)
     return comparison.tally.exit_code

@@ -10,6 +10,7 @@ import yaml
 from compared import compared, comparison_of, counted
 from daemon.scene import REPOSITORY, edit, scene
 from running import until
+from servers.docker_registry import docker_registry
 
 from syncwatch.check.looking import Manner
 from syncwatch.errors import ConfigError
@@ -88,6 +89,28 @@ async def test_quick_compares_names_and_says_why_one_differs(tmp_path: Path) -> 
         assert [one.method for one in asked] == ["HEAD"]
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("quick", [False, True], ids=["readable", "quick"])
+async def test_a_docker_registry_is_compared_as_it_is(tmp_path: Path, quick: bool) -> None:
+    async with scene(tmp_path) as here, docker_registry(tmp_path) as real:
+        for tag in ("good", "good-too", "gone", "old", "holed"):
+            here.push(tag)
+            was = "what was there before" if tag == "old" else tag
+            await real.push(REPOSITORY, tag, images.image(was))
+        real.lose_tag(REPOSITORY, "gone")
+        real.lose_blob(images.image("holed").layer_digests[0])
+        here.harbor.create_registry("real", real.url)
+        here.harbor.create_policy("to-real", "real", pattern="apps/**")
+        found = await compared(here.config, destinations=("real",), manner=Manner(quick=quick))
+        assert found.states == {
+            "apps/web:good": "verified",
+            "apps/web:good-too": "verified",
+            "apps/web:gone": "failed: tag_missing",
+            "apps/web:old": "failed: digest_mismatch",
+            "apps/web:holed": "verified" if quick else "failed: blob_missing",
+        }
+
+
 async def test_quick_does_not_believe_a_cache_that_says_304_to_everything(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await pushed(here, "old")
@@ -101,10 +124,11 @@ async def test_a_destination_that_cannot_be_asked_is_unknown_never_missing(tmp_p
     async with scene(tmp_path) as here:
         await pushed(here, *map(str, range(12)))
         await here.registry.stop()
-        for manner in (Manner(), Manner(quick=True)):
-            found = await compared(here.config, manner=manner)
-            assert set(found.states.values()) == {"unknown: unreachable"}
-            assert (len(found.rows), found.code) == (12, 4)
+        one = await compared(here.config, "apps/web:1")
+        assert (one.states, one.code) == ({"apps/web:1": "unknown: unreachable"}, 4)
+        found = await compared(here.config, manner=Manner(quick=True))
+        assert set(found.states.values()) == {"unknown: unreachable"}
+        assert (len(found.rows), found.code) == (12, 4)
 
 
 async def test_a_wrong_password_is_unknown_and_not_tried_for_every_image(tmp_path: Path) -> None:
@@ -121,6 +145,38 @@ async def test_a_wrong_password_is_unknown_and_not_tried_for_every_image(tmp_pat
         assert (len(found.rows), found.code) == (60, 4)
         assert len(here.registry.requests) < 60
         assert "wrong-secret" not in str(found.rows)
+
+
+async def test_a_registry_that_wants_to_be_left_alone_is_waited_for_but_not_for_long(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        await pushed(here, *map(str, range(20)))
+        here.registry.retry_after = 1
+        here.registry.fault(Fault.RATE_LIMITED, times=1)
+        assert (await compared(here.config)).code == 0
+        here.registry.retry_after = 3600
+        here.registry.fault(Fault.RATE_LIMITED)
+        here.registry.requests.clear()
+        found = await compared(here.config)
+        assert set(found.states.values()) == {"unknown: rate_limited"}
+        assert len(here.registry.requests) < 20
+
+
+@pytest.mark.parametrize("quick", [False, True], ids=["readable", "quick"])
+async def test_a_cache_that_fetches_what_it_is_asked_for_is_not_asked(
+    tmp_path: Path, quick: bool
+) -> None:
+    async with (
+        scene(tmp_path) as here,
+        LabRegistry(pull_through=here.registry.url).serving() as cache,
+    ):
+        await pushed(here, "1.0")
+        here.harbor.create_registry("cache", cache.url)
+        here.harbor.create_policy("to-cache", "cache", pattern="apps/**")
+        found = await compared(here.config, destinations=("cache",), manner=Manner(quick=quick))
+        assert found.states == {"apps/web:1.0": "unknown: pull_through"}
+        assert cache.digest(REPOSITORY, "1.0") is None
 
 
 async def test_harbor_that_refuses_a_project_leaves_it_unknown(tmp_path: Path) -> None:
