@@ -266,7 +266,12 @@ async def test_what_is_older_than_the_rule_is_missing_and_says_so(tmp_path: Path
     async with scene(tmp_path) as here:
         edit(here.harbor, "to-cluster1", enabled=False)
         here.push("1.0")
-        await here.harbor.idle()
+        pushed_at = here.harbor.world.now()
+
+        async def time_passed() -> bool:
+            return here.harbor.world.now() > pushed_at + 0.01
+
+        await until(time_passed)
         edit(here.harbor, "to-cluster1", enabled=True)
         row = (await compared(here.config)).row("apps/web:1.0")
         assert (row.state, row.reason, row.older_than_rule) == ("failed", "missing", True)
