@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from running import Watched, until
 from scene import DESTINATION, POLICY, REPOSITORY, Scene, edit, scene
 
+from syncwatch.explain.causes import Cause
 from syncwatch.lab import images
 from syncwatch.lab.faults import Fault
 from syncwatch.lab.harbor import LabHarbor
@@ -15,7 +18,6 @@ from syncwatch.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 EXPLAIN = "/api/v1/explain"
 FIELDS = {"harbor", "policy", "covers", "why", "destination", "repository", "expected_since"}
@@ -439,3 +441,8 @@ async def test_each_of_two_harbors_answers(tmp_path: Path) -> None:
             }
             answer = await told(watched, f"{other.host}/{REPOSITORY}:v9")
             assert [one["harbor"] for one in answer["rules"]] == ["second"]
+
+
+def test_every_cause_has_its_heading_and_no_other_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explain.md").read_text(encoding="utf-8")
+    assert re.findall(r"^### (.+)$", page, flags=re.MULTILINE) == list(Cause)
