@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from syncwatch.check.judging import Outcome, Source
 from syncwatch.check.scope import (
@@ -45,6 +47,9 @@ AT_ONCE = 4
 
 GIVEN_UP_AFTER = 3
 """So many lists in a row that Harbor did not answer, and the rest is not asked for."""
+
+PAGES = 10_000
+"""The most pages read of one repository, so that a list which never ends cannot hold us."""
 
 _AWAY = frozenset({"unreachable", "tls_error", "rate_limited", "server_error"})
 
@@ -140,7 +145,7 @@ class Harbor:
             names = [one for one in sorted(only) if one.partition("/")[0] == project]
             return [Repository(0, name, artifact_count=1) for name in names]
         try:
-            path = f"/projects/{project}/repositories"
+            path = f"/projects/{quote(project, safe='')}/repositories"
             return await self._answered(lambda: self.client.all(Repository, path, sort="id"))
         except OutboundError as error:
             if error.kind == "not_found":
@@ -199,21 +204,24 @@ class Harbor:
             if self.named and all(name.here and not name.places for name in self.named):
                 yield self._wished(one, await self._by_name(one.name), self.clock())
                 return
-            number, full = 0, True
-            while full:
-                number += 1
-                page = await self._page(one.name, number)
-                full = len(page) >= PAGE_SIZE
+            async for page in self._pages(one.name):
                 yield self._wished(one, page, self.clock())
         except OutboundError as error:
             if error.kind != "not_found":
                 rules = [aim.rule for aim in one.aims]
                 self._refused(one.name.partition("/")[0], one.name, rules, error)
 
-    async def _page(self, repository: str, number: int) -> list[SourceArtifact]:
+    async def _pages(self, repository: str) -> AsyncIterator[list[SourceArtifact]]:
         path = f"{repository_path(repository)}/artifacts"
         query = {"sort": "id", "with_tag": "true", "with_label": "true"}
-        return await self._answered(lambda: self.client.page(SourceArtifact, path, number, **query))
+        for number in range(1, PAGES + 1):
+            ask = partial(self.client.page, SourceArtifact, path, number, **query)
+            page = await self._answered(ask)
+            yield page
+            if len(page) < PAGE_SIZE:
+                return
+        words = f"Harbor {self.name} does not end its list of {repository}"
+        raise OutboundError("unreadable_answer", words)
 
     async def _by_name(self, repository: str) -> list[SourceArtifact]:
         found = {}
