@@ -89,38 +89,56 @@ def _print(found: Sequence[Diagnosed]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     console = Console()
-    findings = [finding for one in found for finding in one.findings]
+    several = sum(bool(one.harbor) for one in found) > 1
+    findings = [
+        (_about(one, finding.subject, several=several), finding)
+        for one in found
+        for finding in one.findings
+    ]
     for severity, colour in (("error", "red"), ("warning", "yellow"), ("info", "cyan")):
-        _print_findings(console, [one for one in findings if one.severity == severity], colour)
-    checks = [check for one in found for check in one.checks]
-    _print_checks(console, "cannot tell", "yellow", [c for c in checks if c.outcome == _UNTOLD])
-    good = [c for c in checks if c.outcome == "ok" and not c.findings]
+        group = [(about, one) for about, one in findings if one.severity == severity]
+        _print_findings(console, severity, colour, group)
+    checks = [
+        (_about(one, check.subject, several=several), check)
+        for one in found
+        for check in one.checks
+    ]
+    unknown = [(about, one) for about, one in checks if one.outcome == "cannot_tell"]
+    _print_checks(console, "cannot tell", "yellow", unknown)
+    good = [(about, one) for about, one in checks if one.outcome == "ok" and not one.findings]
     _print_checks(console, "ok", "green", good)
 
 
-_UNTOLD = "cannot_tell"
+def _about(one: Diagnosed, subject: str, *, several: bool) -> str:
+    """A subject, with its Harbor where that is not plain."""
+    plain = not several or not one.harbor or subject.startswith("harbor ")
+    return subject if plain else f"{one.harbor}: {subject}"
 
 
-def _print_findings(console: Console, group: Sequence[Finding], colour: str) -> None:
+def _print_findings(
+    console: Console, severity: str, colour: str, group: Sequence[tuple[str, Finding]]
+) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     if not group:
         return
-    table = Table(str(group[0].severity), "about", "what, and what to do", show_lines=True)
-    for one in group:
+    table = Table(severity, "about", "what, and what to do", show_lines=True)
+    for about, one in group:
         words = Text(one.message).append(f"\n{one.cure}", style="dim")
-        table.add_row(Text(one.finding, style=colour), Text(one.subject), words)
+        table.add_row(Text(one.finding, style=colour), Text(about), words)
     console.print(table)
 
 
-def _print_checks(console: Console, title: str, colour: str, group: Sequence[Checked]) -> None:
+def _print_checks(
+    console: Console, title: str, colour: str, group: Sequence[tuple[str, Checked]]
+) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     if not group:
         return
     table = Table(title, "about", "")
-    for one in group:
-        table.add_row(Text(one.check, style=colour), Text(one.subject), Text(one.message))
+    for about, one in group:
+        table.add_row(Text(one.check, style=colour), Text(about), Text(one.message))
     console.print(table)

@@ -232,18 +232,30 @@ def rule_seen(
 
 
 async def at_once(
-    work: Callable[[Project], Awaitable[T]], projects: Sequence[Project], done: Callable[[], None]
+    work: Callable[[Project], Awaitable[T]],
+    projects: Sequence[Project],
+    done: Callable[[], None],
+    within: float,
 ) -> list[T]:
-    """`work` for each project, a few at a time, in their order; `done` is told of each."""
+    """`work` for each project, a few at a time, in their order; `done` is told of each.
+
+    After `within` seconds no more are begun: what is returned may be fewer.
+    """
     turns = asyncio.Semaphore(AT_ONCE)
+    clock = asyncio.get_running_loop().time
+    last_start = clock() + within
+    found: dict[int, T] = {}
 
-    async def one(project: Project) -> T:
+    async def one(number: int, project: Project) -> None:
         async with turns:
-            result = await work(project)
-        done()
-        return result
+            if clock() <= last_start:
+                found[number] = await work(project)
+                done()
 
-    return list(await asyncio.gather(*(one(project) for project in projects)))
+    async with asyncio.TaskGroup() as group:
+        for number, project in enumerate(projects):
+            group.create_task(one(number, project))
+    return [found[number] for number in sorted(found)]
 
 
 async def _or_why(asked: Awaitable[T]) -> T | Unasked:

@@ -7,6 +7,7 @@ which are held against everything in their scope.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,13 @@ class Examining:
         self._seen: dict[str, ProjectSeen] = {}
         self._last = ""
 
-    async def turn(self, most: int, progress: Callable[[str], None] = quietly) -> Examined:
-        """Examine Harbor, at most so many projects from where the last turn stopped, and rules."""
+    async def turn(
+        self, most: int, within: float = math.inf, progress: Callable[[str], None] = quietly
+    ) -> Examined:
+        """Examine Harbor, at most so many projects from where the last turn stopped, and rules.
+
+        After `within` seconds no more projects are begun.
+        """
         progress("harbor")
         harbor = await self._asking.harbor()
         if isinstance(harbor.info, Unasked):
@@ -77,7 +83,7 @@ class Examining:
         ):
             refused = next(o for o in (projects, policies, registries) if isinstance(o, Unasked))
             return Examined((*of_harbor(harbor), *self._untold(refused)))
-        return await self._examine(harbor, projects, policies, registries, most, progress)
+        return await self._examine(harbor, projects, policies, registries, most, within, progress)
 
     def _untold(self, why: Unasked) -> tuple[Checked, ...]:
         subject = f"harbor {self._harbor.name}"
@@ -92,14 +98,16 @@ class Examining:
         policies: Sequence[WholePolicy],
         registries: Sequence[RegistryEndpoint],
         most: int,
+        within: float,
         progress: Callable[[str], None],
     ) -> Examined:
         rules = self._rules(policies, registries)
         scope = in_scope(projects, [one.rules for one in rules])
         harbor = await self._with_project_permissions(harbor, scope)
         names = sorted(one.name for one in scope)
-        chosen = self._next(names, most)
-        await self._look_at([one for one in scope if one.name in chosen], rules, progress)
+        by_name = {one.name: one for one in scope}
+        wanted = [by_name[name] for name in self._next(names, most)]
+        chosen = await self._look_at(wanted, rules, within, progress)
         self._seen = {name: self._seen[name] for name in names if name in self._seen}
         known = ScopeSeen(dict(self._seen), self._is_complete(names))
         address = self._harbor.webhook_address or ""
@@ -153,24 +161,31 @@ class Examining:
     def _next(self, names: Sequence[str], most: int) -> list[str]:
         """The names after the last one looked at, round and round."""
         after = [name for name in names if name > self._last]
-        chosen = [*after, *(name for name in names if name <= self._last)][:most]
-        if chosen:
-            self._last = chosen[-1]
-        return chosen
+        return [*after, *(name for name in names if name <= self._last)][:most]
 
     async def _look_at(
-        self, chosen: Sequence[Project], rules: Sequence[RuleSeen], progress: Callable[[str], None]
-    ) -> None:
+        self,
+        wanted: Sequence[Project],
+        rules: Sequence[RuleSeen],
+        within: float,
+        progress: Callable[[str], None],
+    ) -> list[str]:
+        """Remember what is seen of these projects; the names of those that there was time for."""
         all_rules = [one.rules for one in rules]
         done = 0
 
         def count() -> None:
             nonlocal done
             done += 1
-            progress(f"projects {done}/{len(chosen)}")
+            progress(f"projects {done}/{len(wanted)}")
 
-        found = await at_once(lambda one: self._asking.project(one, all_rules), chosen, count)
+        found = await at_once(
+            lambda one: self._asking.project(one, all_rules), wanted, count, within
+        )
         self._seen |= {one.name: one for one in found}
+        if found:
+            self._last = found[-1].name
+        return [one.name for one in found]
 
     def _is_complete(self, names: Sequence[str]) -> bool:
         """Whether the repositories of all projects in scope are known."""

@@ -8,6 +8,7 @@ neither well nor gone.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -18,8 +19,9 @@ from syncwatch.doctor.examining import Examining
 from syncwatch.doctor.here import own_place, round_trip
 from syncwatch.doctor.own_checks import of_deadline, of_open_webhook, of_own_place, of_token
 from syncwatch.doctor.webhook_checks import of_round_trip
-from syncwatch.model import Finding, Millis, Reason, Severity
+from syncwatch.model import MINUTE, Finding, Millis, Reason, Severity
 from syncwatch.plan.opening import for_destination
+from syncwatch.runtime import log
 from syncwatch.store import findings, policies
 from syncwatch.store.schema import counts
 from syncwatch.store.schema import findings as rows
@@ -44,8 +46,15 @@ PROJECTS_A_TURN = 50
 SETTLE: Millis = 30_000
 """How long after the start the first examination begins: what is being set up may be finished."""
 
-AGAIN_SOON = 60.0
-"""Seconds until another try where Harbor could not be asked."""
+AGAIN_SOON: Millis = MINUTE
+"""How long until another try where Harbor could not be asked."""
+
+SIGN_OF_LIFE = 30.0
+"""Seconds after which a turn comes at the latest: /healthz takes a silent loop for a dead one."""
+
+BEGIN_WITHIN = 60.0
+END_WITHIN = 180.0
+"""Seconds in which projects are begun, and in which an examination ends, however slow Harbor is."""
 
 TOLD_ELSEWHERE = frozenset({"harbor", "clock", "notifications"})
 """Checks that the planner's own look at Harbor keeps up to date."""
@@ -57,8 +66,8 @@ NOTICED_ELSEWHERE = ("replication-policy:list", "registry:list", "replication:li
 class Doctor:
     """One Harbor's set-up, examined every `doctor_every`.
 
-    `settle` is how long after it was made the first examination begins, `most` how many projects
-    are looked at in one turn.
+    `settle` is how long after it was made the first examination begins (default: half a minute, or
+    `doctor_every` where that is shorter), `most` how many projects are looked at in one turn.
     """
 
     def __init__(
@@ -69,14 +78,15 @@ class Doctor:
         client: HarborClient,
         database: Database,
         clock: Clock,
-        settle: Millis = SETTLE,
+        settle: Millis | None = None,
         most: int = PROJECTS_A_TURN,
     ) -> None:
         self._harbor = harbor
         self._settings = settings
         self._database = database
         self._clock = clock
-        self._begins = clock.now() + settle
+        every = _millis(harbor.doctor_every)
+        self._due_at = clock.now() + (min(SETTLE, every) if settle is None else settle)
         self._most = most
         self._examining = Examining(harbor, settings, client, clock)
         self._known: dict[tuple[str, str], Checked] = {}
@@ -84,17 +94,28 @@ class Doctor:
 
     async def turn(self) -> float:
         """Examine what is due; seconds until the next turn."""
-        wait = self._begins - self._clock.now()
-        if wait > 0:
-            return min(wait / 1000, AGAIN_SOON)
+        wait = self._due_at - self._clock.now()
+        if wait <= 0:
+            every = _millis(self._harbor.doctor_every)
+            wait = every if await self._examine() else min(every, AGAIN_SOON)
+            self._due_at = self._clock.now() + wait
+        return min(wait / 1000, SIGN_OF_LIFE)
+
+    async def _examine(self) -> bool:
+        """Whether Harbor could be asked for its set-up."""
         if self._inherited is None:
             self._inherited = await self._database.read(self._kept)
-        examined = await self._examining.turn(self._most)
-        own = [*await self._of_ourselves(), *await self._database.read(self._of_destinations)]
+        try:
+            async with asyncio.timeout(END_WITHIN):
+                examined = await self._examining.turn(self._most, BEGIN_WITHIN)
+                own = await self._of_ourselves()
+        except TimeoutError:
+            log.warning("examination_not_done", harbor=self._harbor.name, within=END_WITHIN)
+            return False
+        own += await self._database.read(self._of_destinations)
         self._take(examined, own)
         await self._database.write(self._publish)
-        every = self._harbor.doctor_every.total_seconds()
-        return every if examined.scope is not None else min(every, AGAIN_SOON)
+        return examined.scope is not None
 
     def _take(self, examined: Examined, own: Iterable[Checked]) -> None:
         """What is known now: this turn's checks, and the earlier ones that still hold."""

@@ -84,7 +84,9 @@ async def _of_harbor(
         credentials=lambda: credential.login() if credential else None,
     )
     try:
-        examined = await Examining(harbor, settings, client, clock).turn(MOST_PROJECTS, say)
+        examined = await Examining(harbor, settings, client, clock).turn(
+            MOST_PROJECTS, progress=say
+        )
     finally:
         await client.close()
     checks = [*examined.checks, *_of_reading(harbor.name, examined)]

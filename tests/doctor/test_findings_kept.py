@@ -6,13 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from clinic import ADDRESS, POLICY, REPOSITORY, clinic
-from running import SECRET
+from running import SECRET, running, until
 from sqlalchemy import select
 
 from syncwatch.config import load
 from syncwatch.doctor.keeping import Doctor
 from syncwatch.harbor.client import HarborClient
-from syncwatch.model import Finding, Severity
+from syncwatch.model import MINUTE, Finding, Millis, Severity
 from syncwatch.outbound import Outbound
 from syncwatch.runtime import Clock
 from syncwatch.store import findings as stored
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 HARMLESS = {"token_missing", "permission_missing", "disk_low"}
 
 
+class Later(Clock):
+    """A clock that may be moved on."""
+
+    ahead: Millis = 0
+
+    def now(self) -> Millis:
+        return super().now() + self.ahead
+
+
 class Kept:
     """A store with a doctor, made as the daemon makes it."""
 
@@ -35,6 +44,7 @@ class Kept:
         self.database = database
         self._settings = load(config)
         self._clients: list[HarborClient] = []
+        self.clock = Later()
         self.doctor = self.another()
 
     def another(self, **values: Any) -> Doctor:
@@ -53,7 +63,7 @@ class Kept:
             settings=self._settings,
             client=client,
             database=self.database,
-            clock=Clock(),
+            clock=self.clock,
             **{"settle": 0, **values},
         )
 
@@ -62,6 +72,7 @@ class Kept:
 
         None of it may hold a secret.
         """
+        self.clock.ahead += MINUTE * 10
         await (doctor or self.doctor).turn()
         query = select(findings.c.finding, findings.c.subject, findings.c.message)
         rows = await self.database.read(lambda c: c.execute(query).all())
@@ -163,9 +174,23 @@ async def test_the_first_examination_waits_until_the_set_up_may_be_finished(
 ) -> None:
     async with clinic(tmp_path) as place, kept(place) as daemon:
         place.harbor.world.webhooks.clear()
-        doctor = daemon.another(settle=30_000)
+        doctor = daemon.another(settle=15 * MINUTE)
         assert await daemon.told(doctor) == {}
-        assert 20 < await doctor.turn() <= 30
+        assert set(await daemon.told(doctor)) == {("webhook_missing", "project apps")}
+
+
+async def test_its_loop_lives_and_asks_nothing_while_nothing_is_due(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place, kept(place) as daemon:
+        assert await daemon.doctor.turn() == 30
+        place.harbor.world.webhooks.clear()
+        assert await daemon.doctor.turn() <= 30
+        daemon.clock.ahead += 9 * MINUTE
+        assert await daemon.doctor.turn() <= 30
+        query = select(findings.c.finding).where(findings.c.finding == "webhook_missing")
+        assert await daemon.database.read(lambda c: c.execute(query).all()) == []
+        daemon.clock.ahead += MINUTE
+        await daemon.doctor.turn()
+        assert len(await daemon.database.read(lambda c: c.execute(query).all())) == 1
 
 
 async def test_a_finding_of_an_earlier_version_goes_with_the_first_full_round(
@@ -175,3 +200,23 @@ async def test_a_finding_of_an_earlier_version_goes_with_the_first_full_round(
         old = Finding("webhook_missing", Severity.ERROR, "project gone", "It is gone.", "Nothing.")
         await daemon.database.write(lambda c: stored.replace(c, "main", "doctor", [old], 1))
         assert await daemon.told() == {}
+
+
+async def test_the_daemon_shows_what_is_wrong_and_that_it_was_mended(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        place.edit_webhook(enabled=False)
+        config = place.configured({"doctor_every": "200ms"})
+        async with running(config) as daemon:
+
+            async def shown() -> bool:
+                return "webhook_disabled" in await daemon.finding_names()
+
+            await until(shown, told="the finding")
+            labels = {"harbor": "main", "finding": "webhook_disabled", "severity": "error"}
+            assert await daemon.metric("syncwatch_findings", **labels) == 1
+            place.edit_webhook(enabled=True)
+
+            async def gone() -> bool:
+                return not await shown()
+
+            await until(gone, told="the end of the finding")
