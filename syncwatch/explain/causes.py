@@ -41,6 +41,7 @@ class Cause(StrEnum):
     BEFORE_WATCHING = "before_watching"
     DESTINATION_GONE = "destination_gone"
     DESTINATION_UNKNOWN = "destination_unknown"
+    DESTINATION_CHANGED = "destination_changed"
     IGNORED = "ignored"
     NOT_OVERRIDDEN = "not_overridden"
     NAME_COLLISION = "name_collision"

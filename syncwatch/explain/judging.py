@@ -138,28 +138,38 @@ class Judging:
 
     def _before(self, rule: Rule, image: Image) -> Answer:
         """Pushed before our first sight of the policy."""
-        pushed_at = image.pushed_at or 0
-        pushed = f"It was pushed at {self.times.told(pushed_at)}"
+        first, pushed_at = rule.revisions[0], image.pushed_at or 0
         created, updated = self.made.get(rule.policy.policy_id, (None, None))
-        first = rule.revisions[0].since
-        if updated is None and first > self.times.watching_since + SECOND:
-            updated = first
+        if created is None and first.since > self.times.watching_since + SECOND:
+            created = first.since
         if created is not None and created > pushed_at:
-            why = f"{pushed}, before policy {rule.name} was made ({self.times.told(created)})"
-            return self._refused(rule.today, image, Obstacle(Cause.BEFORE_RULE, f"{why}{FROM_NOW}"))
+            why = f"before policy {rule.name} was made ({self.times.told(created)})"
+            return self._too_early(rule, image, Cause.BEFORE_RULE, why)
+        if then := self.obstacle(rule, first, image):
+            return self._refused(rule.today, image, self._later(rule, first, then, image))
+        if len(rule.revisions) > 1:
+            # Harbor keeps the last change alone, which is not the one that counts here.
+            updated = None
         if updated is not None and updated > pushed_at:
-            why = f"{pushed}, before policy {rule.name} was last changed "
-            cause = Cause.BEFORE_RULE if created is None else Cause.BEFORE_SCOPE
-            told = f"{why}({self.times.told(updated)}){FROM_NOW}"
-            return self._refused(rule.today, image, Obstacle(cause, told))
+            why = f"before policy {rule.name} was last changed ({self.times.told(updated)})"
+            return self._too_early(rule, image, Cause.BEFORE_SCOPE, why)
+        return self._unwatched(rule, image, known=updated is not None)
+
+    def _too_early(self, rule: Rule, image: Image, cause: Cause, before: str) -> Answer:
+        why = f"It was pushed at {self.times.told(image.pushed_at or 0)}, {before}{FROM_NOW}"
+        return self._refused(rule.today, image, Obstacle(cause, why))
+
+    def _unwatched(self, rule: Rule, image: Image, *, known: bool) -> Answer:
+        """Pushed before we came; whether the policy was then what it is now may be `known`."""
         watched = self.times.told(self.times.watching_since)
-        why = f"{pushed}, before Harbor {self.harbor} was watched ({watched}), so nothing is "
-        brings = self._brings(rule, rule.today, image)
-        if updated is None:
-            told = f"{why}expected of it here, and what policy {rule.name} did then is not known."
-            return replace(brings, covers=None, cause=Cause.BEFORE_WATCHING, why=told)
-        told = f"Policy {rule.name} covered it. {why}expected of it here; `syncwatch check` looks."
-        return replace(brings, cause=Cause.BEFORE_WATCHING, why=told)
+        why = f"It was pushed at {self.times.told(image.pushed_at or 0)}, before Harbor "
+        why += f"{self.harbor} was watched ({watched}), so nothing is expected of it here"
+        brings = self._brings(rule, rule.revisions[0], image)
+        if known:
+            told = f"Policy {rule.name} covered it. {why}; `syncwatch check` looks."
+            return replace(brings, cause=Cause.BEFORE_WATCHING, why=told)
+        told = f"{why}, and what policy {rule.name} did then is not known."
+        return replace(brings, covers=None, cause=Cause.BEFORE_WATCHING, why=told)
 
     def _later(self, rule: Rule, revision: Revision, then: Obstacle, image: Image) -> Obstacle:
         """The policy would bring it now, and did not when it was pushed."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from syncwatch.explain.causes import Rule, Times
+from syncwatch.explain.causes import Image, Rule, Times
 from syncwatch.plan.promises import by_policy
 from syncwatch.store import observations, policies, reading, subjects
 from syncwatch.store.schema import expectations
@@ -102,12 +102,17 @@ def served(
     return next((one.served for one in looks if one.problem is None), None)
 
 
-def rivals(
-    connection: Connection, destination_id: int, repository: str, reference: str, source: str
-) -> list[str]:
-    """Other sources that are expected under the same name there."""
-    found = subjects.rivals(connection, destination_id, repository, reference, source)
-    return sorted({one for _, one, _ in found})
+def rivals(connection: Connection, destination_id: int, repository: str, image: Image) -> list[str]:
+    """Other sources that are expected under the same name there, as another digest."""
+    found = subjects.rivals(
+        connection, destination_id, repository, image.reference, image.repository
+    )
+    return sorted({source for _, source, digest in found if digest != image.digest})
+
+
+def is_part(connection: Connection, harbor: str, repository: str, digest: str) -> bool:
+    """Whether a digest is judged inside an index, or beside the image that it signs."""
+    return subjects.is_claimed(connection, harbor, repository, digest)
 
 
 def last_read(

@@ -7,7 +7,7 @@ as a person waits.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from syncwatch.errors import OutboundError
@@ -51,11 +51,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What Harbor said that a reference names: images (one for each tag of a digest)."""
+    """What Harbor said that a reference names: images (one for each tag of a digest).
+
+    `certain` is False where nobody could tell what there is, or where it is judged inside another.
+    """
 
     images: Sequence[Image]
     read_from: str | None
     problem: str = ""
+    certain: bool = True
 
 
 class Reading:
@@ -77,7 +81,8 @@ class Reading:
             try:
                 async with asyncio.timeout(ASKED_FOR):
                     artifact = await client.artifact(repository, wanted)
-                return _told(repository, asked, artifact, self._clock.now())
+                read = _told(repository, asked, artifact, self._clock.now())
+                return await self._as_part(harbor, read)
             except OutboundError as error:
                 problem = f"Harbor {harbor} could not be asked: {_why(error)}."
             except TimeoutError:
@@ -86,7 +91,20 @@ class Reading:
             lambda c: store.last_read(c, harbor, repository, wanted)
         )
         image = Image(repository, wanted, digest, pushed_at)
-        return Read([image], "store" if digest else None, problem)
+        return Read([image], "store" if digest else None, problem, certain=digest is not None)
+
+    async def _as_part(self, harbor: str, read: Read) -> Read:
+        """What was pushed by digest alone may belong to something else of its repository."""
+        image = read.images[0]
+        if image.tag or image.digest is None:
+            return read
+        digest = image.digest
+        if not await self._database.read(
+            lambda c: store.is_part(c, harbor, image.repository, digest)
+        ):
+            return read
+        problem = f"{image.name} is part of an index or belongs to an image, and is judged there."
+        return replace(read, problem=problem, certain=False)
 
     async def made(
         self, harbor: str, rules: Sequence[Rule], images: Sequence[Image]

@@ -19,9 +19,9 @@ from syncwatch.explain import known as store
 from syncwatch.explain import telling
 from syncwatch.explain.causes import Answer, Cause, Image, Rule
 from syncwatch.explain.judging import Judging
-from syncwatch.explain.naming import sources_of
+from syncwatch.explain.naming import Sources, sources_of
 from syncwatch.explain.reading import Question, Reading
-from syncwatch.explain.weighing import Judged, There, row_for, weighed
+from syncwatch.explain.weighing import Judged, There, only_there, row_for, weighed
 from syncwatch.report.bodies import SHOWN, RefusedError, bad_request
 from syncwatch.report.writes import no_destination
 from syncwatch.store import policies
@@ -120,14 +120,19 @@ class Explaining:
         self, known: Known, destination_id: int, asked: Question
     ) -> list[Source]:
         """Sources that arrive under the name asked for, each with the policies that bring it."""
-        name = asked.wanted.repository
+        name, asked = asked.wanted.repository, replace(asked, allowed=frozenset({destination_id}))
         met = await self._database.read(lambda c: store.sources_at(c, destination_id, name))
         brought: dict[str, list[Rule]] = {}
         others: list[Judged] = []
         for rule in known.rules:
-            if rule.today.destination_id != destination_id:
+            before = sorted(met.get(rule.policy.policy_id, ()))
+            if rule.today.destination_id == destination_id:
+                arrives = sources_of(rule.today.rules, name, before)
+            elif before:
+                # It copied there once.
+                arrives = Sources(tuple(before), certain=True)
+            else:
                 continue
-            arrives = sources_of(rule.today.rules, name, sorted(met.get(rule.policy.policy_id, ())))
             for repository in arrives.repositories[:SOURCES]:
                 brought.setdefault(repository, []).append(rule)
             if not arrives.repositories:
@@ -136,7 +141,7 @@ class Explaining:
                 answer = _not_named(rule, name, destination_id, certain=arrives.certain)
                 others.append(Judged(rule, image, answer, None, there))
         found = [
-            await self._of_source(known, repository, rules, asked, destination_id)
+            await self._of_source(known, repository, rules, asked)
             for repository, rules in list(brought.items())[:SOURCES]
         ]
         unknown = [one for one in found if not _is_known(one)]
@@ -148,12 +153,7 @@ class Explaining:
         return [*found, telling.Source(known.row.name, [], others, [], skew, None)]
 
     async def _of_source(
-        self,
-        known: Known,
-        repository: str,
-        rules: Sequence[Rule],
-        asked: Question,
-        destination_id: int | None = None,
+        self, known: Known, repository: str, rules: Sequence[Rule], asked: Question
     ) -> Source:
         harbor = known.row.name
         read = await self._reading.read(harbor, repository, asked)
@@ -163,8 +163,6 @@ class Explaining:
             lambda c: store.rows_of(c, harbor, repository, references, digest)
         )
         rows = [one for one in rows if one.row.destination_id in asked.allowed]
-        if destination_id is not None:
-            rows = [one for one in rows if one.row.destination_id == destination_id]
         judging = Judging(
             harbor=harbor,
             rules=known.rules,
@@ -174,50 +172,41 @@ class Explaining:
             made=await self._reading.made(harbor, rules, read.images),
         )
         judged = await self._database.read(
-            lambda c: [_judged(c, judging, one, read, rows) for one in rules]
+            lambda c: [_judged(c, judging, one, read, rows, asked.allowed) for one in rules]
         )
-        return telling.Source(
-            harbor,
-            read.images,
-            judged,
-            rows,
-            judging.times.skew,
-            read.read_from,
-            read.problem,
-        )
+        skew = judging.times.skew
+        return telling.Source(harbor, read.images, judged, rows, skew, read.read_from, read.problem)
 
 
 def _judged(
-    connection: Connection, judging: Judging, rule: Rule, read: Read, rows: Sequence[Told]
-) -> Judged:
-    """The best answer for any of the images: a digest goes by whichever tag is taken."""
-    found = [_of_image(connection, judging, rule, image, read, rows) for image in read.images]
-    return next((one for one in found if one.answer.covers), found[0])
-
-
-def _of_image(
     connection: Connection,
     judging: Judging,
     rule: Rule,
-    image: Image,
     read: Read,
     rows: Sequence[Told],
+    allowed: Collection[int],
 ) -> Judged:
-    row = row_for(rule, image, rows)
-    answer = judging.of(rule, image)
-    there = _there(connection, answer, image)
-    answer = weighed(rule, image, answer, row, there, judging.times.skew)
-    destination = judging.destinations.get(answer.destination_id or 0)
-    name = destination.name if destination else None
-    shown = row if answer.covers else None
-    return Judged(rule, image, answer, shown, name, certain=read.read_from is not None)
+    """The best answer for any of the images: a digest goes by whichever tag is taken."""
+    found = []
+    for image in read.images:
+        row = row_for(rule, image, rows)
+        answer = judging.of(rule, image)
+        there = _there(connection, answer, image)
+        answer = weighed(rule, image, answer, row, there, judging.times.skew)
+        destination = judging.destinations.get(answer.destination_id or 0)
+        name = destination.name if destination else None
+        answer = only_there(rule, answer, allowed, name or "another")
+        shown = row if answer.covers else None
+        found.append(Judged(rule, image, answer, shown, name, certain=read.certain))
+    return next((one for one in found if one.answer.covers), found[0])
 
 
 def _there(connection: Connection, answer: Answer, image: Image) -> There:
     if answer.destination_id is None or answer.repository is None:
         return There(None, ())
-    name = (answer.destination_id, answer.repository, image.reference)
-    return There(store.served(connection, *name), store.rivals(connection, *name, image.repository))
+    name = (answer.destination_id, answer.repository)
+    served = store.served(connection, *name, image.reference)
+    return There(served, store.rivals(connection, *name, image))
 
 
 def _may_go(rule: Rule, known: Known, asked: Question) -> bool:

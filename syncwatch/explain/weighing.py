@@ -13,7 +13,7 @@ from syncwatch.explain.causes import Cause
 from syncwatch.model import Operation, Origin, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Row
 
@@ -39,6 +39,14 @@ class There:
 
     served: str | None
     rivals: Sequence[str]
+
+
+def only_there(rule: Rule, answer: Answer, allowed: Collection[int], name: str) -> Answer:
+    """The answer where a destination was named: a policy may copy to another one by now."""
+    if answer.covers is False or answer.destination_id in allowed:
+        return answer
+    why = f"Policy {rule.name} copies it to {name}, and no longer to what was asked for."
+    return replace(answer, covers=False, cause=Cause.DESTINATION_CHANGED, why=why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +125,6 @@ def _expected(rule: Rule, answer: Answer, row: Row[Any], skew: int) -> Answer:
         why = f"A run of policy {rule.name} brought it."
     else:
         why = f"Policy {rule.name} had promised it by the rules in force at its push."
-    return replace(answer, covers=True, cause=None, why=f"{why} {answer.why}", **since)
+    if answer.cause is not Cause.BEFORE_WATCHING:
+        why = f"{why} {answer.why}"
+    return replace(answer, covers=True, cause=None, why=why, **since)

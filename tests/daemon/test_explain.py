@@ -420,6 +420,45 @@ async def test_a_name_there_that_may_be_of_many_sources_is_said_to_be(tmp_path: 
         assert (found["covers"], found["source_repository"]) == (True, REPOSITORY)
 
 
+async def test_a_policy_that_copies_to_another_place_now_says_so(tmp_path: Path) -> None:
+    async with (
+        LabRegistry().serving() as second,
+        scene(tmp_path) as stage,
+        stage.watched() as watched,
+    ):
+        elsewhere = stage.harbor.create_registry("cluster2", second.url)
+        stage.push("v1")
+        row = await watched.row(state="verified")
+        edit(stage.harbor, POLICY, registry_id=elsewhere)
+
+        async def moved() -> bool:
+            found = await rule(watched, f"{REPOSITORY}:v2", destination=DESTINATION)
+            return found["covers"] is False
+
+        await until(moved, told="the policy's new destination")
+        found = await rule(watched, f"{REPOSITORY}:v2", destination=DESTINATION)
+        refused(found, "destination_changed", "copies it to cluster2")
+        # What it had promised before is expected there as ever.
+        for query in (
+            {"image": f"{REPOSITORY}:v1", "destination": DESTINATION},
+            {"image": f"{stage.registry.host}/{REPOSITORY}:v1"},
+        ):
+            answer = await told(watched, **query)
+            assert (answer["rules"][0]["destination"], answer["answer"]) == (DESTINATION, "yes")
+            assert [one["id"] for one in answer["expectations"]] == [row["id"]]
+
+
+async def test_a_child_of_an_index_is_judged_inside_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        index = images.index(images.image("a"), images.image("b"))
+        stage.harbor.push(REPOSITORY, "v1", index)
+        await watched.row(reference="v1", state="verified")
+        child = images.image("a").digest
+        answer = await told(watched, f"{REPOSITORY}@{child}")
+        assert (answer["digest"], answer["answer"]) == (child, "cannot_tell")
+        assert "is part of an index" in answer["message"]
+
+
 async def test_each_of_two_harbors_answers(tmp_path: Path) -> None:
     async with LabHarbor().serving() as other, scene(tmp_path) as stage:
         user, password = other.create_robot("syncwatch")
