@@ -23,7 +23,7 @@ from syncwatch.plan.planner import Planner
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
-from syncwatch.store import accessories, leases, policies, proofs, retention
+from syncwatch.store import accessories, leases, orphans, policies, proofs, retention
 from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
@@ -398,6 +398,7 @@ class Stages:
             lambda c: retention.forget_claims(c, self._clock.now()),
             lambda c: proofs.forget(c, self._clock.now()),
             lambda c: accessories.forget(c, before),
+            lambda c: orphans.forget(c, before),
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY

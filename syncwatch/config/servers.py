@@ -161,6 +161,10 @@ class HarborSettings(Remote):
     sweep_requests_per_minute: int = Field(
         300, ge=1, le=60_000, description="How many questions a minute the sweep may ask it."
     )
+    orphans_every: Moment = Field(
+        timedelta(hours=24),
+        description="How often each destination's own list of tags is compared with the source's.",
+    )
     doctor_every: Moment = Field(
         timedelta(minutes=10),
         description="How often its set-up is examined: permissions, webhooks, rules, queues.",

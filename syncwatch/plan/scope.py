@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncwatch.errors import PatternError
-from syncwatch.plan.matching import covers
+from syncwatch.errors import FlatteningError, PatternError
+from syncwatch.plan.matching import covers, destination_repository
 from syncwatch.plan.promises import filters_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from syncwatch.model import Millis, Rules
+    from syncwatch.model import Rules
     from syncwatch.store.policies import Revision
 
 _META = frozenset("*?[]{}\\")
@@ -47,9 +47,23 @@ class Scope:
                 found[policy_id] = list(known)
         return found
 
-    def since(self) -> Millis | None:
-        """The moment (Harbor's clock) before which nothing was ever promised."""
-        return min((one.since for one in self._pushing()), default=None)
+    def places(self, repository: str) -> set[tuple[int, str]]:
+        """Where a repository goes by the rules of now: (destination id, name there)."""
+        found = set()
+        for known in self.revisions.values():
+            newest = known[-1]
+            rules = newest.rules
+            if not (rules.pushes and rules.enabled and newest.destination_id is not None):
+                continue
+            try:
+                if covers(filters_of(rules), repository):
+                    name = destination_repository(
+                        repository, rules.namespace, rules.replace_count, rules.path_type
+                    )
+                    found.add((newest.destination_id, name))
+            except (PatternError, FlatteningError):
+                continue
+        return found
 
     def _pushing(self) -> list[Revision]:
         return [one for known in self.revisions.values() for one in known if one.rules.pushes]

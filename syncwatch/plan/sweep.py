@@ -25,7 +25,7 @@ from syncwatch.plan.keeping import WRITTEN_AT_ONCE
 from syncwatch.plan.promises import by_policy
 from syncwatch.plan.scope import Scope
 from syncwatch.runtime import log
-from syncwatch.store import findings, policies, subjects, sweeps
+from syncwatch.store import findings, orphans, policies, subjects, sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -51,6 +51,8 @@ ALONE = 3
 """A complete pass rests this many times as long as it took."""
 PAGES = 10_000
 """Pages of one repository that are read at most: a million artifacts."""
+LARGEST_LIST = 20_000
+"""References of one repository that are kept to be compared with a destination's list."""
 OF_ONE = frozenset({"unreadable_answer", "server_error"})
 """Trouble that may be one repository's own; any other ends the turn."""
 
@@ -110,6 +112,7 @@ class Sweep:
     ) -> None:
         self._name = harbor.name
         self._every: Millis = round(harbor.sweep_every.total_seconds() * 1000)
+        self._beyond_every: Millis = round(harbor.orphans_every.total_seconds() * 1000)
         self._client = client
         self._keeping = keeping
         self._database = database
@@ -276,7 +279,7 @@ class Sweep:
         if project.waiting:
             identity, repository = project.waiting[0]
             project.seen.add(repository)
-            tags = await self._compare(repository)
+            tags = await self._compare(repository, whole=True)
             project.waiting.popleft()
             project.cursor = max(project.cursor, identity)
             await self._database.write(
@@ -338,8 +341,11 @@ class Sweep:
             self._ended(self._name, (now - self._pass_began_at) / SECOND)
         await self._tell_trouble()
 
-    async def _compare(self, repository: str) -> int:
-        """One repository with what is known of it; how many tags it has."""
+    async def _compare(self, repository: str, *, whole: bool = False) -> int:
+        """One repository with what is known of it; how many tags it has.
+
+        In a `whole` pass its destinations are asked what they have beyond it.
+        """
         if self._clock.now() - self._scope_at > SCOPE_KEPT:
             await self._take_scope()
         known = await self._database.read(lambda c: sweeps.known_of(c, self._name, repository))
@@ -362,7 +368,30 @@ class Sweep:
         if missing:
             await self._database.write(lambda c: subjects.ask_source(c, missing, now))
             self._signals.wake(f"plan {self._name}")
+        if whole:
+            await self._ask_beyond(repository, comparison.references, now)
         return comparison.tags
+
+    async def _ask_beyond(self, repository: str, there: Collection[str], now: Millis) -> None:
+        """Have each destination's own list compared with the source's, once in a while."""
+        if len(there) > LARGEST_LIST:
+            return
+        before = now - self._beyond_every
+        places = sorted(self._scope.places(repository))
+
+        def wanted(connection: Connection) -> list[tuple[int, str]]:
+            return [
+                place
+                for place in places
+                if orphans.is_wanted(connection, *place, repository, before)
+            ]
+
+        def ask(connection: Connection) -> None:
+            for place in asked:
+                orphans.ask(connection, *place, repository, there, now)
+
+        if asked := await self._database.read(wanted):
+            await self._database.write(ask)
 
     async def _read(self, repository: str, comparison: Comparison) -> None:
         for page in range(1, PAGES + 1):

@@ -1,4 +1,4 @@
-"""Where the next page of a list is: the Link header (RFC 8288), as Harbor and registries send it.
+"""Pages of lists: what a page of tags holds, and where the next one is (RFC 8288, Link).
 
 Pure. A target is an address that the other side dictates: it is only taken within the origin that
 was asked, and Harbor's own are relative to the path of its API.
@@ -10,7 +10,10 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+import msgspec
 from yarl import URL
+
+from syncwatch.errors import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +25,18 @@ _PARAMETER = rf"\s*+;\s*+(?:({_TOKEN})(?:\s*+=\s*+(?:{_VALUE}))?+)?+"
 _LINK = re.compile(rf"[\s,]*+<([^<>]*+)>((?:{_PARAMETER})*+)\s*+(?=,|$)")
 _ONE = re.compile(_PARAMETER)
 _TARGET = re.compile(r"[!-~]+")
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    tags: list[str] | None = None
+
+
+def read_tags(body: bytes) -> list[str]:
+    """The tags in one page of a repository's list; `null` is none. Raises MalformedError."""
+    try:
+        return msgspec.json.decode(body, type=_Tags).tags or []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedError("answers with what is no list of tags") from None
 
 
 def next_page(values: Iterable[str], asked: str) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from syncwatch.errors import OutboundError
+from syncwatch.errors import MalformedError, OutboundError
 from syncwatch.model import SECOND, Held, Level, Observation, Reason
 from syncwatch.verify.authentication import Authentication
+from syncwatch.verify.links import read_tags
 from syncwatch.verify.look import Depth, Look
 from syncwatch.verify.passing import Passing
 from syncwatch.verify.trail import origin_of
@@ -144,6 +145,21 @@ class RegistryClient:
             detail=str(trouble) if trouble else "",
             requests=tuple(visit.trail.requests),
         )
+
+    async def tags(self, repository: str) -> list[str]:
+        """The tags of a repository, none where it is not there. Raises OutboundError."""
+        visit = Visit(self._registry, repository)
+        pages: list[bytes] = []
+
+        async def ask() -> None:
+            pages.extend(await visit.tags())
+
+        if (trouble := await self._trouble(ask())) is not None:
+            raise trouble
+        try:
+            return [tag for page in pages for tag in read_tags(page)]
+        except MalformedError as error:
+            raise visit.unreadable(error.message) from None
 
     async def _trouble(
         self, seeing: Awaitable[None], within: float = LOOK_SECONDS

@@ -20,6 +20,7 @@ from syncwatch.verify import due as dues
 from syncwatch.verify.auditing import Audit
 from syncwatch.verify.judging import Judged, Terms, judge_name
 from syncwatch.verify.look import Depth
+from syncwatch.verify.orphans import Orphans
 from syncwatch.verify.telling import Telling
 from syncwatch.verify.walk import Vouched
 
@@ -82,6 +83,10 @@ class Looks(Protocol):
 
     async def ping(self) -> Observation:
         """Whether it can be asked at all; only `problem` is of interest."""
+        ...
+
+    async def tags(self, repository: str) -> list[str]:
+        """All tags of a repository; raises OutboundError."""
         ...
 
 
@@ -153,6 +158,9 @@ class Verifier:
             clock=clock,
             look=self._fully,
         )
+        self._orphans = Orphans(
+            destination=destination, client=client, database=database, clock=clock
+        )
         self._auditing: asyncio.Task[bool] | None = None
         self._audit_at: Millis = 0
         self._stale_at: Millis = 0
@@ -192,6 +200,9 @@ class Verifier:
             return LONGEST
         wait = await self._recheck(now) if self._away is None else LONGEST
         self._keep_auditing(now)
+        if self._away is None and not self._looking and self._budget.left(now) >= 1:
+            self._budget.spend(1)
+            wait = min(wait, self._budget.pause) if await self._orphans.next() else wait
         if not self._looking and now - self._asked_at >= PING_EVERY:
             await self._learn(await self._client.ping())
         return wait

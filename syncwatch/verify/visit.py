@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 REFERRER_PAGES = 10
 """How many pages of an image's referrers are read."""
 
+TAGS_A_PAGE, TAG_PAGES = 1000, 100
+"""How many tags are asked for at once, and how many times."""
+
 SMALL_BLOB = 1024 * 1024
 """Bytes of a blob that are read where a registry neither gives parts nor announces lengths."""
 
@@ -161,6 +164,23 @@ class Visit:
             url = next_page(answer.headers.getall("Link", ()), url)
             if url is not None and origin_of(url) != self._registry.place:
                 break
+        return pages
+
+    async def tags(self) -> list[bytes]:
+        """The pages of the repository's list of tags; none for a repository that is not there.
+
+        Distribution specification, "Listing Tags": `n` a page, the Link header leads to the next.
+        """
+        pages: list[bytes] = []
+        url: str | None = f"{self._base}/tags/list?n={TAGS_A_PAGE}"
+        while url is not None and len(pages) < TAG_PAGES:
+            answer = await self._ask("GET", url)
+            if answer.status == 404 and is_absence(answer):
+                return pages
+            if answer.status != 200:
+                raise self._refusal(answer)
+            pages.append(answer.body)
+            url = next_page(answer.headers.getall("Link", ()), url)
         return pages
 
     async def knock(self) -> None:

@@ -270,3 +270,26 @@ async def test_a_repository_that_cannot_be_read_is_told_and_the_others_are_swept
             status = await watched.status()
             assert status["harbors"][0]["last_sweep_at"] is not None
             assert await watched.metric(SWEEPS) >= 1
+
+
+async def test_tags_that_only_the_destination_has_are_told_once(tmp_path: Path) -> None:
+    settings = AT_ONCE | {"orphans_every": "1s"}
+    often = {"recheck_per_minute": 6000}
+    async with scene(tmp_path, harbor=settings, destination=often) as stage:
+        async with stage.watched() as watched:
+            stage.push("1.0")
+            stage.push("2.0")
+            await watched.row(reference="1.0", state="verified")
+            await watched.row(reference="2.0", state="verified")
+        stage.harbor.untag(REPOSITORY, "1.0")
+        async with stage.watched() as watched:
+            await watched.row(reference="1.0", state="closed")
+
+            async def told() -> list[dict[str, Any]]:
+                found = await watched.findings()
+                return [one for one in found if one["finding"] == "orphaned_images"]
+
+            (finding,) = await until(told, within=30, told="the finding")
+            assert finding["severity"] == "info"
+            assert "has 1 tags in 1 repositories" in finding["message"]
+            assert "1.0 of apps/web" in finding["message"]
