@@ -117,7 +117,7 @@ def folded(harbor: str, found: Iterable[Finding]) -> list[Finding]:
             continue
         result += [one for one in group if one not in of_projects]
         result.append(_together(harbor, sorted(of_projects, key=lambda one: one.subject)))
-    return result
+    return sorted(result, key=_worst_first)
 
 
 def _together(harbor: str, group: Sequence[Finding]) -> Finding:
@@ -137,13 +137,16 @@ def _together(harbor: str, group: Sequence[Finding]) -> Finding:
 def findings_of(checked: Iterable[Checked]) -> list[Finding]:
     """All findings, the worst first, each (finding, subject) once."""
     found: dict[tuple[str, str], Finding] = {}
-    order = list(Severity)
     for check in checked:
         for one in check.findings:
             known = found.get((one.finding, one.subject))
-            if known is None or order.index(one.severity) < order.index(known.severity):
+            if known is None or _worst_first(one) < _worst_first(known):
                 found[one.finding, one.subject] = one
-    return sorted(found.values(), key=lambda one: (order.index(one.severity), one.subject))
+    return sorted(found.values(), key=_worst_first)
+
+
+def _worst_first(one: Finding) -> tuple[int, str, str]:
+    return (list(Severity).index(one.severity), one.subject, one.finding)
 
 
 def without(found: Iterable[Finding], told_elsewhere: Collection[tuple[str, str]]) -> list[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncwatch.doctor.checks import Checked, Outcome, findings_of, told, untold
+from syncwatch.doctor.checks import Checked, Outcome, findings_of, folded, told, untold
 from syncwatch.doctor.destination_checks import of_destination, unknown
 from syncwatch.doctor.examining import Examining, quietly
 from syncwatch.doctor.here import own_place, round_trip
@@ -47,8 +47,8 @@ class Diagnosed:
 
     @property
     def findings(self) -> list[Finding]:
-        """What is wrong, the worst first."""
-        return findings_of(self.checks)
+        """What is wrong, the worst first; what many projects share is told once."""
+        return folded(self.harbor, findings_of(self.checks))
 
 
 async def diagnose(

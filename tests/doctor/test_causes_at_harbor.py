@@ -9,8 +9,11 @@ from clinic import ADDRESS, clinic, named
 from running import running
 
 from syncwatch.doctor.checks import Outcome
-from syncwatch.doctor.evidence import ProjectSeen
+from syncwatch.doctor.evidence import HarborSeen, ProjectSeen
+from syncwatch.doctor.harbor_checks import of_harbor
 from syncwatch.doctor.webhook_checks import is_ours, of_project
+from syncwatch.harbor.listed import Queue
+from syncwatch.harbor.wire import SystemInfo
 from syncwatch.lab.images import image
 from syncwatch.lab.records import Execution
 from syncwatch.model import Severity
@@ -134,6 +137,37 @@ async def test_a_queue_that_may_not_be_seen_is_not_called_well(tmp_path: Path) -
         one = await place.finding("permission_missing")
         assert one.severity is Severity.INFO
         assert one.subject == "harbor main: jobservice-monitor:list"
+
+
+@pytest.mark.parametrize(
+    ("count", "latency", "is_long"), [(499, 299, False), (500, 0, True), (1, 300, True)]
+)
+def test_a_queue_is_long(count: int, latency: int, is_long: bool) -> None:
+    """The lab's queues are short, so the evidence is made by hand."""
+    queue = Queue("WEBHOOK", count, latency)
+    seen = HarborSeen("main", SystemInfo("v2.16.0"), queues=(queue, Queue("SCAN", 9999)))
+    found = [one for check in of_harbor(seen) for one in check.findings]
+    assert [(one.finding, one.subject) for one in found] == (
+        [("queue_long", "harbor main: WEBHOOK queue")] if is_long else []
+    )
+
+
+@pytest.mark.parametrize("what", ["broken", "html"])
+async def test_something_before_harbor_answers_in_its_place(tmp_path: Path, what: str) -> None:
+    async with clinic(tmp_path) as place:
+        setattr(place.harbor.switches, what, True)
+        one = await place.finding("harbor_unreachable")
+        assert one.subject == "harbor main"
+
+
+async def test_many_projects_without_a_webhook_are_told_as_one(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        place.edit_policy(filters=[])
+        for number in range(12):
+            place.harbor.create_project(f"team-{number:02d}")
+        one = await place.finding("webhook_missing")
+        assert one.subject == "harbor main: projects"
+        assert one.message.startswith("13 projects (library, team-00, ")
 
 
 async def test_a_project_in_scope_has_no_webhook(tmp_path: Path) -> None:

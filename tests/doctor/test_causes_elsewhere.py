@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 from clinic import DESTINATION, clinic, named
 
+from syncwatch.config import load
 from syncwatch.doctor.checks import Outcome
 from syncwatch.doctor.evidence import OwnSeen
+from syncwatch.doctor.here import own_place
 from syncwatch.doctor.own_checks import of_own_place
 from syncwatch.lab import images
 from syncwatch.lab.faults import Fault
 from syncwatch.lab.registry import LabRegistry
 from syncwatch.model import Severity
+from syncwatch.runtime import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from syncwatch.config import Settings
+    from syncwatch.doctor.checks import Checked
 
 SUBJECT = f"destination {DESTINATION}"
 
@@ -170,4 +176,16 @@ async def test_a_secrets_file_became_empty(tmp_path: Path) -> None:
         secret = tmp_path / "webhook"
         secret.write_text("Bearer webhook-secret\n")
         config = place.configured({"webhook": {"authorization_file": str(secret)}})
-        assert "secret_unreadable" not in named(await place.findings(config))
+        settings = load(config)
+        assert not any(one.findings for one in await secrets_checked(settings))
+        secret.write_text("\n")
+        ((one,),) = [each.findings for each in await secrets_checked(settings) if each.findings]
+        assert (one.finding, one.subject) == (
+            "secret_unreadable",
+            "syncwatch: webhook of harbor main",
+        )
+
+
+async def secrets_checked(settings: Settings) -> list[Checked]:
+    own = await own_place(settings, Clock(), try_store=False)
+    return [one for one in of_own_place(own) if one.check == "secrets"]
