@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from running import Watched, until
 from scene import DESTINATION, POLICY, REPOSITORY, Scene, edit, scene
 
-from syncwatch.explain.causes import Cause
+from syncwatch.explain.causes import Cause, Image
+from syncwatch.explain.filters import kept_back
 from syncwatch.lab import images
 from syncwatch.lab.faults import Fault
 from syncwatch.lab.harbor import LabHarbor
 from syncwatch.lab.registry import LabRegistry
+from syncwatch.model import Rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -485,3 +488,31 @@ async def test_each_of_two_harbors_answers(tmp_path: Path) -> None:
 def test_every_cause_has_its_heading_and_no_other_is_there() -> None:
     page = (Path(__file__).parents[2] / "docs" / "explain.md").read_text(encoding="utf-8")
     assert re.findall(r"^### (.+)$", page, flags=re.MULTILINE) == list(Cause)
+
+
+ORACLE = Path(__file__).parents[1] / "oracle" / "filters.json"
+
+
+def test_the_filter_named_refuses_where_harbors_own_function_does() -> None:
+    asked = 0
+    for case in json.loads(ORACLE.read_text(encoding="utf-8")):
+        filters = tuple(
+            (one["type"], _frozen(one["value"]), one.get("decoration", ""))
+            for one in case["filters"]
+        )
+        by_hand = Rules(True, "manual", "", filters, "", 0, True, False, True)
+        for one in case["artifacts"]:
+            if len(one["tags"]) > 1 or len(case["artifacts"]) > 1:
+                continue
+            asked += 1
+            reference = one["tags"][0] if one["tags"] else one["digest"]
+            image = Image(case["repository"], reference, one["digest"], labels=tuple(one["labels"]))
+            found = kept_back("any", by_hand, image)
+            malformed = found is not None and found.cause is Cause.MALFORMED_PATTERN
+            assert malformed == bool(case["error"]), case
+            assert (found is None) == (bool(case["selected"]) and not case["error"]), case
+    assert asked > 100
+
+
+def _frozen(value: str | list[str]) -> str | tuple[str, ...]:
+    return value if isinstance(value, str) else tuple(value)
