@@ -21,7 +21,7 @@ from syncwatch.explain.causes import Answer, Cause, Image, Rule
 from syncwatch.explain.judging import Judging
 from syncwatch.explain.naming import Sources, sources_of
 from syncwatch.explain.reading import Question, Reading
-from syncwatch.explain.weighing import Judged, There, only_there, row_for, weighed
+from syncwatch.explain.weighing import Judged, There, only_there, row_for, weighed, without_labels
 from syncwatch.report.bodies import SHOWN, RefusedError, bad_request
 from syncwatch.report.writes import no_destination
 from syncwatch.store import policies
@@ -101,6 +101,10 @@ class Explaining:
         if name and not any(one.name == name for one in known if one.harbor in watched):
             raise no_destination(name, present)
         allowed = frozenset(one.id for one in known if name in ("", one.name))
+        if wanted.destinations and not wanted.harbors and not wanted.destinations & allowed:
+            owners = sorted({one.name for one in present if one.id in wanted.destinations})
+            words = f"image: its host is that of {' and '.join(owners)}, not of {name[:SHOWN]}"
+            raise bad_request(f"{words}; leave destination out.")
         return Question(text, image, wanted, name, allowed)
 
     async def _of_harbor(self, name: str, asked: Question) -> tuple[list[Source], list[str]]:
@@ -191,6 +195,8 @@ def _judged(
     for image in read.images:
         row = row_for(rule, image, rows)
         answer = judging.of(rule, image)
+        if read.read_from != "harbor":
+            answer = without_labels(rule, answer)
         there = _there(connection, answer, image)
         answer = weighed(rule, image, answer, row, there, judging.times.skew)
         destination = judging.destinations.get(answer.destination_id or 0)

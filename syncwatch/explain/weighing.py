@@ -41,6 +41,14 @@ class There:
     rivals: Sequence[str]
 
 
+def without_labels(rule: Rule, answer: Answer) -> Answer:
+    """The answer where Harbor could not be asked which labels the image has."""
+    if answer.cause not in (Cause.LABEL_FILTER, Cause.LABEL_EXCLUDED):
+        return answer
+    why = f"Policy {rule.name} filters by labels, and which the image has is not known."
+    return replace(answer, covers=None, why=why)
+
+
 def only_there(rule: Rule, answer: Answer, allowed: Collection[int], name: str) -> Answer:
     """The answer where a destination was named: a policy may copy to another one by now."""
     if answer.covers is False or answer.destination_id in allowed:

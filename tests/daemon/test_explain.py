@@ -399,6 +399,7 @@ async def test_a_destination_that_is_named_is_the_only_one_told_of(tmp_path: Pat
                 ({"image": "apps/web:v1", "destination": "cluster3"}, 404),
                 ({"image": "nowhere.example.net/apps/web:v1"}, 404),
                 ({"image": "apps/Web"}, 400),
+                ({"image": f"{second.host}/apps/web:v1", "destination": DESTINATION}, 400),
                 ({}, 400),
                 ({"image": "apps/web", "img": "x"}, 400),
             ):
