@@ -17,7 +17,7 @@ from syncwatch.store.schema import changes, expectations, subjects
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
     from syncwatch.reference import Meant
 
@@ -73,7 +73,8 @@ def _make_due(connection: Connection, found: Sequence[Row[Any]], now: Millis) ->
         update(subjects).where(subjects.c.id == bindparam("subject")).values(proofs_since=now),
         [{"subject": row.subject_id} for row in found],
     )
-    due_at, moment = expectations.c.due_at, bindparam("moment")
+    due_at = expectations.c.due_at
+    moment: ColumnElement[Any] = bindparam("moment")
     connection.execute(
         update(expectations)
         .where(expectations.c.id == bindparam("row"))
@@ -98,7 +99,7 @@ def _note(connection: Connection, ids: Sequence[int], detail: str, now: Millis) 
 
 def _newest(connection: Connection, scope: Scope) -> Sequence[Row[Any]]:
     table = expectations.c
-    query = (
+    query: Select[Any] = (
         select(table.id, table.subject_id, table.destination_id)
         .join(subjects, subjects.c.newest_id == table.id)
         .where(*_conditions(scope))
