@@ -57,7 +57,7 @@ def look(
     """
     body = {"image": image, "repository": repository, "destination": on, "since": since}
     told = _send("/api/v1/observations", body | {"by": _who(by)}, url, config, token_file)
-    more = " and more are left: ask again when these are done" * bool(told.get("more"))
+    more = " and more are left: ask again for them" * bool(told.get("more"))
     count, names = told["requested"], ", ".join(told["destinations"])
     typer.echo(f"{count} {'image is' if count == 1 else 'images are'} due at {names}{more}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, case, false, or_, select, update
+from sqlalchemy import and_, bindparam, case, false, func, or_, select, update
 
 from syncwatch.model import MINUTE, OPEN_STATES, Millis, State
 from syncwatch.store.schema import changes, expectations, subjects
@@ -56,7 +56,8 @@ class Looks:
 
 
 def look(connection: Connection, scope: Scope, detail: str, now: Millis) -> Looks:
-    """Make everything meant due, unless it ended: what is open first, then the newest.
+    """Make everything meant due, unless it ended: what is open first, then what was not asked for
+    by hand for longest, then the newest.
 
     `detail` goes into the timeline.
     """
@@ -103,7 +104,12 @@ def _newest(connection: Connection, scope: Scope) -> Sequence[Row[Any]]:
         select(table.id, table.subject_id, table.destination_id)
         .join(subjects, subjects.c.newest_id == table.id)
         .where(*_conditions(scope))
-        .order_by(case((table.state.in_(OPEN_STATES), 0), else_=1), table.id.desc())
+        .order_by(
+            case((table.state.in_(OPEN_STATES), 0), else_=1),
+            # Whoever asks again for what was too much gets the rest.
+            func.coalesce(subjects.c.proofs_since, 0),
+            table.id.desc(),
+        )
         .limit(AT_ONCE + 1)
     )
     return connection.execute(query).all()

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from stories import DEADLINE, DESTINATION, HARBOR, NOW, Story
 
 from syncwatch.model import Happening
+from syncwatch.reference import Meant
 from syncwatch.store import pauses, policies, requests
 from syncwatch.store.schema import changes, destinations
 from syncwatch.store.schema import expectations as rows
@@ -49,6 +50,20 @@ def test_a_look_asked_for_again_is_noted_once_a_minute(story: Story) -> None:
     for later in (0, 1_000, 59_000, 61_000):
         requests.look(story.connection, HERE, "by Ada", NOW + later)
     assert noted(story.connection, requests.ASKED) == [1, 1, 2, 2, 3, 3]
+
+
+def test_what_was_asked_for_before_comes_last(story: Story) -> None:
+    one = requests.Scope([HARBOR], [DESTINATION], meant=_image("2.0"))
+    assert requests.look(story.connection, one, "", NOW - HOUR).count == 1
+    story.connection.execute(update(rows).values(due_at=None))
+    requests.look(story.connection, HERE, "", NOW)
+    due = {row.id: row.due_at for row in story.connection.execute(select(rows))}
+    # Images 2 and 3 are open, and 3 was asked for an hour ago.
+    assert [due[one] - NOW for one in (2, 3, 1)] == [0, requests.APART, 2 * requests.APART]
+
+
+def _image(tag: str) -> Meant:
+    return Meant("apps/web", tag, "", harbors=None, destinations=frozenset())
 
 
 def test_a_look_never_puts_off_one_that_is_due_sooner(story: Story) -> None:
