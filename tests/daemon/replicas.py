@@ -21,21 +21,26 @@ from servers.postgresql import postgresql
 
 from syncwatch.lab import images
 from syncwatch.lab.harbor import READ_ONLY_ROBOT, LabHarbor
-from syncwatch.lab.registry import Fault, LabRegistry
+from syncwatch.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 OF_ALL = "syncwatch_build_info", "syncwatch_leases"
 """Gauges that each replica has of its own."""
 
+SLOW = 0.15
+"""Seconds that each of our questions takes, so that many are under way at once."""
+
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 
 class CountingRegistry(LabRegistry):
-    """A registry that knows how many requests were under way at most; one whose client has gone is
-    no more."""
+    """A registry that knows how many requests of ours were under way at most.
+
+    One whose client has gone is no more; Harbor's own copying does not count.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +48,8 @@ class CountingRegistry(LabRegistry):
         self._under_way: dict[int, web.Request] = {}
 
     async def _ask(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Accept-Encoding") != "identity":
+            return await super()._ask(request)
         self._under_way[id(request)] = request
         # Connections that were closed before this one was opened are told in the same round.
         await asyncio.sleep(0)
@@ -50,6 +57,7 @@ class CountingRegistry(LabRegistry):
         asking = [one.transport for one in self._under_way.values()]
         self.most = max(self.most, sum(one is not None and not one.is_closing() for one in asking))
         try:
+            await asyncio.sleep(SLOW)
             return await super()._ask(request)
         finally:
             del self._under_way[id(request)]
@@ -106,6 +114,18 @@ class Replicated:
         """Rows of the store."""
         with psycopg.connect(self.database) as connection:
             return connection.execute(query).fetchall()
+
+    def states(self) -> dict[str, int]:
+        """How many expectations are in each state."""
+        return dict(self.query("select state, count(*) from expectations group by 1"))
+
+    @contextlib.contextmanager
+    def telling_states(self) -> Iterator[None]:
+        """What fails within says where the expectations stand."""
+        try:
+            yield
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there are {self.states()}") from None
 
     async def scrape(self) -> Counter[Series]:
         """How many replicas show each gauge that is to be there once."""
@@ -170,8 +190,6 @@ async def replicated(
         for number in range(destinations):
             name = f"cluster{number}"
             registry = await stack.enter_async_context(CountingRegistry().serving())
-            registry.slow_seconds = 0.02
-            registry.fault(Fault.SLOW)
             registries[name] = registry
             harbor.create_registry(name, registry.url)
             harbor.create_policy(f"to-{name}", name, pattern="apps/**")
