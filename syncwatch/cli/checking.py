@@ -14,9 +14,12 @@ import typer
 from syncwatch.cli.options import ConfigFile, Output, OutputOption, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from syncwatch.check.looking import Manner
     from syncwatch.check.scope import Scope
     from syncwatch.config import Settings
+    from syncwatch.reference import Reference
 
 
 class CheckLevel(StrEnum):
@@ -94,25 +97,25 @@ def check(
     from syncwatch.check.looking import Manner  # noqa: PLC0415
     from syncwatch.check.scope import Scope  # noqa: PLC0415
     from syncwatch.config import load  # noqa: PLC0415
-    from syncwatch.errors import ConfigError, MalformedError  # noqa: PLC0415
     from syncwatch.model import Level  # noqa: PLC0415
-    from syncwatch.reference import parse  # noqa: PLC0415
 
     settings = load(config, serving=False)
-    try:
-        images = tuple(parse(one) for one in references or ())
-    except MalformedError as error:
-        raise ConfigError([str(error)]) from None
-    scope = Scope(
-        tuple(harbor or ()),
-        tuple(policy or ()),
-        tuple(on or ()),
-        tuple(repository or ()),
-        tuple(tag or ()),
-        images,
-    )
+    images = _parsed(references or ())
+    names = (harbor, policy, on, repository, tag)
+    scope = Scope(*(tuple(one or ()) for one in names), references=images)
     manner = Manner(Level(level) if level else None, quick, concurrency)
     raise typer.Exit(run(_check(settings, scope, manner, output, everything)))
+
+
+def _parsed(references: Iterable[str]) -> tuple[Reference, ...]:
+    """What REFs say. Raises ConfigError, so that a bad one ends the command with 2."""
+    from syncwatch.errors import ConfigError, MalformedError  # noqa: PLC0415
+    from syncwatch.reference import parse  # noqa: PLC0415
+
+    try:
+        return tuple(parse(one) for one in references)
+    except MalformedError as error:
+        raise ConfigError([str(error)]) from None
 
 
 async def _check(
