@@ -101,8 +101,14 @@ def check(
 
     settings = load(config, serving=False)
     images = _parsed(references or ())
-    names = (harbor, policy, on, repository, tag)
-    scope = Scope(*(tuple(one or ()) for one in names), references=images)
+    scope = Scope(
+        harbors=tuple(harbor or ()),
+        policies=tuple(policy or ()),
+        destinations=tuple(on or ()),
+        repositories=tuple(repository or ()),
+        tags=tuple(tag or ()),
+        references=images,
+    )
     manner = Manner(Level(level) if level else None, quick, concurrency)
     raise typer.Exit(run(_check(settings, scope, manner, output, everything)))
 
