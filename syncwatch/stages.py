@@ -20,6 +20,7 @@ from syncwatch.plan.looking import Looking
 from syncwatch.plan.misfits import misnamed, wrong_address
 from syncwatch.plan.opening import Opening, for_destination
 from syncwatch.plan.planner import Planner
+from syncwatch.plan.sources import Sources
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import supervise
@@ -230,12 +231,14 @@ class Stages:
             signals=self._signals,
             publish=self._metrics.publish,
         )
+        sources = Sources(client, self._clock)
         planner = Planner(
             harbor=harbor,
             settings=self._settings,
             client=client,
             looking=looking,
             keeping=keeping,
+            sources=sources,
             database=self._database,
             clock=self._clock,
             signals=self._signals,
@@ -257,6 +260,7 @@ class Stages:
             harbor=harbor,
             client=beside,
             keeping=keeping,
+            sources=sources,
             database=self._database,
             clock=self._clock,
             signals=self._signals,

@@ -95,7 +95,7 @@ def may_not_read(harbor: str, projects: Sequence[str]) -> Finding:
         f"harbor {harbor}: artifacts",
         f"Harbor {harbor} does not let us read artifacts of {', '.join(projects[:5])}: what was "
         "pushed or deleted there cannot be told.",
-        "Give the robot account read and list of artifact in these projects.",
+        "Give the robot account list of repository, and read and list of artifact, there.",
     )
 
 

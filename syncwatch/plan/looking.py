@@ -48,6 +48,8 @@ class Seen:
     policies: Sequence[wire.Policy]
     gone_policies: frozenset[int]
     gone_registries: frozenset[int]
+    untold: tuple[str, ...] = ()
+    """What is no longer listed, and may not be asked for by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,9 @@ class Looking:
                 policies.known_destinations(connection, self._harbor),
             )
         )
+        policies_asked = await self._ask_policies(known_policies, listed)
+        registries_asked = await self._ask_registries(known_destinations, registries)
+        asked = policies_asked | registries_asked
         return Seen(
             at=before,
             version=info.harbor_version,
@@ -113,29 +118,31 @@ class Looking:
             notification_on=info.notification_enable is not False,
             registries=registries,
             policies=listed,
-            gone_policies=await self._gone_policies(known_policies, listed),
-            gone_registries=await self._gone_registries(known_destinations, registries),
+            gone_policies=frozenset(one for (_, one), gone in policies_asked.items() if gone),
+            gone_registries=frozenset(one for (_, one), gone in registries_asked.items() if gone),
+            untold=tuple(f"{kind} {one}" for (kind, one), gone in asked.items() if gone is None),
         )
 
-    async def _gone_policies(
+    async def _ask_policies(
         self, known: Sequence[Policy], listed: Sequence[wire.Policy]
-    ) -> frozenset[int]:
+    ) -> dict[tuple[str, int], bool | None]:
+        """Which of those that are not listed are gone; None where we may not ask."""
         there = {policy.id for policy in listed}
         missing = [
             one.policy_id for one in known if one.gone_at is None and one.policy_id not in there
         ]
         asked = missing[:ASKED_AT_ONCE]
-        return frozenset([one for one in asked if await _gone(self._client.policy_is_gone(one))])
+        return {("policy", one): await _gone(self._client.policy_is_gone(one)) for one in asked}
 
-    async def _gone_registries(
+    async def _ask_registries(
         self, known: Sequence[Destination], listed: Sequence[wire.RegistryEndpoint]
-    ) -> frozenset[int]:
+    ) -> dict[tuple[str, int], bool | None]:
         there = {registry.id for registry in listed}
         missing = {
             one.registry_id for one in known if one.gone_at is None and one.registry_id not in there
         }
         asked = sorted(missing)[:ASKED_AT_ONCE]
-        return frozenset([one for one in asked if await _gone(self._client.registry_is_gone(one))])
+        return {("registry", one): await _gone(self._client.registry_is_gone(one)) for one in asked}
 
     def _keep(self, connection: Connection, seen: Seen) -> Looked:
         row = policies.harbor_row(connection, self._harbor)
@@ -273,6 +280,17 @@ def _seen_policy(policy: wire.Policy, seen: Seen) -> policies.SeenPolicy:
 
 def _of_harbor(harbor: str, seen: Seen) -> list[Finding]:
     found = []
+    if seen.untold:
+        found.append(
+            Finding(
+                "permission_missing",
+                Severity.ERROR,
+                f"harbor {harbor}: policies",
+                f"Harbor {harbor} no longer lists {', '.join(seen.untold[:5])}, and does not let "
+                "us ask whether it is gone: what it promised is still expected.",
+                "Give the robot account read on replication-policy and registry.",
+            )
+        )
     if abs(seen.skew) > SKEW_NOTICED:
         found.append(
             Finding(
@@ -296,14 +314,14 @@ def _of_harbor(harbor: str, seen: Seen) -> list[Finding]:
     return found
 
 
-async def _gone(asked: Awaitable[bool]) -> bool:
-    """Whether something is gone; what we may not ask about is not known to be."""
+async def _gone(asked: Awaitable[bool]) -> bool | None:
+    """Whether something is gone; None for what we may not ask about, which is not known to be."""
     try:
         return await asked
     except OutboundError as error:
         if error.kind != "forbidden":
             raise
-        return False
+        return None
 
 
 def _why_down(harbor: str, error: OutboundError) -> Finding:

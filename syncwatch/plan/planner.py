@@ -20,7 +20,7 @@ from syncwatch.plan.keeping import WRITTEN_AT_ONCE, event_of
 from syncwatch.plan.opening import Told
 from syncwatch.plan.promises import Event
 from syncwatch.plan.runs import Runs
-from syncwatch.plan.sources import Absent, Named, Sources, Unasked
+from syncwatch.plan.sources import Absent, Named, Unasked
 from syncwatch.store import (
     deliveries,
     executions,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from syncwatch.model import Change
     from syncwatch.plan.keeping import Keeping
     from syncwatch.plan.looking import Looking
+    from syncwatch.plan.sources import Sources
     from syncwatch.runtime import Clock, Signals
     from syncwatch.store.database import Database
     from syncwatch.store.deliveries import StoredDelivery
@@ -64,6 +65,7 @@ class Planner:
         client: HarborClient,
         looking: Looking,
         keeping: Keeping,
+        sources: Sources,
         database: Database,
         clock: Clock,
         signals: Signals,
@@ -80,10 +82,10 @@ class Planner:
         self._publish = publish
         self._policy_changed = policy_changed
         self._recovered = recovered
-        self._sources = Sources(client, clock)
+        self._sources = sources
         self._keeping = keeping
         self._deletions = Deletions(harbor.name, settings)
-        self._runs = Runs(harbor, database, self._sources, clock)
+        self._runs = Runs(harbor, database, sources, clock)
         self._refused: frozenset[str] | None = None
         self._tried_look_at: Millis = 0
         self._heard_at: Millis = 0

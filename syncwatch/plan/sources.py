@@ -99,7 +99,7 @@ class Sources:
                 artifact = await self._client.artifact(repository, reference)
             except OutboundError as error:
                 return self._unasked("read", repository, error)
-        self._refused.discard(("read", repository.partition("/")[0]))
+        self.allow("read", repository.partition("/")[0])
         if artifact is None:
             return Absent(read_at)
         return named(artifact, reference, read_at)
@@ -116,7 +116,7 @@ class Sources:
                     listed = await self._client.artifacts(repository)
                 except OutboundError as error:
                     return self._unasked("list", repository, error)
-            self._refused.discard(("list", repository.partition("/")[0]))
+            self.allow("list", repository.partition("/")[0])
             self._lists[repository] = Listing(listed, read_at)
         return self._lists[repository]
 
@@ -125,9 +125,17 @@ class Sources:
         """Projects whose artifacts Harbor did not let us read or list when we last asked."""
         return frozenset(project for _, project in self._refused)
 
+    def refuse(self, way: str, project: str) -> None:
+        """Harbor did not let us do that in a project."""
+        self._refused.add((way, project))
+
+    def allow(self, way: str, project: str) -> None:
+        """It does by now."""
+        self._refused.discard((way, project))
+
     def _unasked(self, way: str, repository: str, error: OutboundError) -> Unasked:
         if error.kind == "forbidden":
-            self._refused.add((way, repository.partition("/")[0]))
+            self.refuse(way, repository.partition("/")[0])
         return Unasked(error.kind)
 
     def forget_lists(self) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from syncwatch.config import HarborSettings
     from syncwatch.harbor.client import HarborClient
     from syncwatch.plan.keeping import Keeping
+    from syncwatch.plan.sources import Sources
     from syncwatch.runtime import Clock, Signals
     from syncwatch.store.database import Database
     from syncwatch.store.policies import HarborRow
@@ -105,6 +106,7 @@ class Sweep:
         harbor: HarborSettings,
         client: HarborClient,
         keeping: Keeping,
+        sources: Sources,
         database: Database,
         clock: Clock,
         signals: Signals,
@@ -115,6 +117,7 @@ class Sweep:
         self._beyond_every: Millis = round(harbor.orphans_every.total_seconds() * 1000)
         self._client = client
         self._keeping = keeping
+        self._sources = sources
         self._database = database
         self._clock = clock
         self._signals = signals
@@ -131,7 +134,7 @@ class Sweep:
         self._changes: _Changes | None = None
         self._pass: deque[_Project] | None = None
         self._pass_began_at: Millis = 0
-        self._refused: set[str] = set()
+        self._unseen: set[str] | None = None
         self._troubled: dict[str, str] = {}
 
     async def turn(self) -> float:
@@ -182,23 +185,25 @@ class Sweep:
 
     async def _projects(self) -> list[str]:
         """Projects that policies reach and that hold something of their own (no proxy caches)."""
+        # Wrong credentials do not fail, they see less (recording 16): they are proven first.
+        await self._client.system_info()
         listed = await self._client.projects()
-        self._budget.spend(1 + len(listed) // PAGE_SIZE)
+        self._budget.spend(2 + len(listed) // PAGE_SIZE)
         names = {one.name: one.is_proxy_cache for one in listed}
-        refused = set()
+        unseen = set()
         for name in sorted(self._scope.named() - names.keys()):
             # A robot of certain projects is not shown the others, which is no word on them.
             self._budget.spend(1)
             try:
                 found = await self._client.project(name)
             except OutboundError as error:
-                if error.kind not in ("forbidden", "unauthorized"):
+                if error.kind != "forbidden":
                     raise
-                refused.add(name)
+                unseen.add(name)
                 continue
             if found is not None:
                 names[name] = found.is_proxy_cache
-        await self._tell(refused)
+        await self._tell_unseen(unseen)
         return sorted(name for name, cache in names.items() if self._reaches(name) and not cache)
 
     def _reaches(self, project: str) -> bool:
@@ -255,8 +260,9 @@ class Sweep:
         try:
             listed = await self._client.repositories(project, page, changed_since=changes.since)
         except OutboundError as error:
-            await self._refuse(project, error)
+            self._refuse("repositories", project, error)
             return
+        self._sources.allow("repositories", project)
         if listed:
             waiting = changes.repositories.setdefault(project, deque())
             waiting.extend(one.name for one in listed)
@@ -292,7 +298,7 @@ class Sweep:
                 project.name, project.page, after=project.cursor
             )
         except OutboundError as error:
-            await self._refuse(project.name, error)
+            self._refuse("repositories", project.name, error)
             listed, project.whole = [], False
         fresh = [(one.id, one.name) for one in listed if one.id > project.cursor]
         project.waiting.extend(sorted(fresh))
@@ -357,7 +363,7 @@ class Sweep:
             await self._read(repository, comparison)
         except OutboundError as error:
             if error.kind == "forbidden":
-                await self._refuse(repository.partition("/")[0], error)
+                self._refuse("list", repository.partition("/")[0], error)
             elif error.kind in OF_ONE:
                 self._troubled[repository] = error.message
             else:
@@ -407,17 +413,17 @@ class Sweep:
             if len(listed) < PAGE_SIZE:
                 return
 
-    async def _refuse(self, project: str, error: OutboundError) -> None:
-        """A project that we may not list: said, and the others go on."""
-        if error.kind not in ("forbidden", "unauthorized"):
+    def _refuse(self, way: str, project: str, error: OutboundError) -> None:
+        """A project that we may not list: the planner says so, and the others go on."""
+        if error.kind != "forbidden":
             raise error
-        await self._tell(self._refused | {project})
+        self._sources.refuse(way, project)
 
-    async def _tell(self, refused: set[str]) -> None:
-        if refused == self._refused:
+    async def _tell_unseen(self, unseen: set[str]) -> None:
+        if unseen == self._unseen:
             return
-        self._refused, now = refused, self._clock.now()
-        found = [_may_not_list(self._name, sorted(refused))] if refused else []
+        self._unseen, now = unseen, self._clock.now()
+        found = [_not_shown(self._name, sorted(unseen))] if unseen else []
         await self._database.write(lambda c: findings.replace(c, self._name, "sweep", found, now))
 
     async def _tell_trouble(self) -> None:
@@ -451,14 +457,15 @@ def _pass_is_due(row: HarborRow, now: Millis, every: Millis) -> bool:
     return now >= row.pass_ended_at + ALONE * took or every >= ALONE * took
 
 
-def _may_not_list(harbor: str, projects: list[str]) -> Finding:
+def _not_shown(harbor: str, projects: list[str]) -> Finding:
+    """For a robot a project that is not there is forbidden as well (recording 20)."""
     return Finding(
         "permission_missing",
-        Severity.ERROR,
-        f"harbor {harbor}: repositories",
-        f"Harbor {harbor} does not let us list {', '.join(projects[:5])}: what is not announced "
-        "from there is not found.",
-        "Give the robot account list and read of project, repository and artifact there.",
+        Severity.WARNING,
+        f"harbor {harbor}: projects",
+        f"Harbor {harbor} does not show us {', '.join(projects[:5])}, which policies name: it is "
+        "not there, or what is pushed there and not announced is not found.",
+        "Give the robot account read of project and list of repository and artifact there.",
     )
 
 

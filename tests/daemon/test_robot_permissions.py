@@ -185,7 +185,6 @@ async def test_16_a_policy_that_the_robot_may_not_read_alone_hides_no_other(
         assert (await watched.one(row["id"]))["state"] == "verified"
 
 
-@pytest.mark.xfail(strict=True, reason="a policy that may not be read alone is owed in silence")
 async def test_16_a_policy_that_may_be_gone_and_may_not_be_asked_for_is_said(
     tmp_path: Path,
 ) -> None:
