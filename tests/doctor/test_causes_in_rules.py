@@ -129,6 +129,8 @@ async def test_override_is_off_and_a_tag_moves(tmp_path: Path) -> None:
         found = [one for one in await place.findings() if one.finding == "override_off"]
         told = {one.subject: one.severity for one in found}
         assert told == {SUBJECT: Severity.INFO, f"{SUBJECT}: apps/web:latest": Severity.WARNING}
+        place.edit_policy(override=True)
+        assert "override_off" not in named(await place.findings())
 
 
 async def test_the_bandwidth_is_too_low_for_an_image_in_scope(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The doctor looks at Debian's docker-registry as a destination."""
+"""The doctor looks at Debian's docker-registry as a destination, at its PostgreSQL as a store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from running import settings_file
 from servers.docker_registry import PASSWORD, USER, docker_registry
+from servers.postgresql import postgresql
 
 from syncwatch.config import load
 from syncwatch.doctor.one_shot import diagnose
@@ -48,3 +49,15 @@ async def test_docker_registry_hides_an_index_and_refuses_a_wrong_password(tmp_p
         )
         told = {one.finding: one for one in await findings(wrong)}
         assert told["destination_unauthorized"].subject == "destination cluster1"
+
+
+async def test_postgresql_can_be_written_until_it_is_away(tmp_path: Path) -> None:
+    async with postgresql() as server:
+        section = {"url": "http://127.0.0.1:9"}
+        config = settings_file(tmp_path, section, store=server.url)
+        assert "store_unwritable" not in {one.finding for one in await findings(config)}
+        await server.stop()
+        (one,) = [each for each in await findings(config) if each.finding == "store_unwritable"]
+        assert "OperationalError" in one.message
+        assert "postgresql://" in one.message
+        await server.start()
