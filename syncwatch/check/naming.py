@@ -30,8 +30,8 @@ class Names:
 
     HEAD is sent with If-None-Match of the digest that is hoped for: docker-registry answers it 304
     from the tag's own file, before it reads the manifest (distribution, registry/handlers/
-    manifests.go), which costs it less. So that nobody answers 304 to everything, that is done once a
-    digest which cannot be met was answered with the right one; and is tried again in a while.
+    manifests.go), which costs it less. So that nobody answers 304 to everything, this begins once
+    a digest which cannot be met was answered with the right one, and that is tried now and then.
     """
 
     def __init__(

@@ -215,7 +215,7 @@ def rules_in(
 ) -> list[Rule]:
     """The rules that are asked for: those named, else all that are enabled and copy by themselves.
 
-    The names in the scope are `known_names` to some Harbor; those of others select nothing here.
+    Names in the scope that only another Harbor has select nothing here (`demand_known`).
     """
     found = []
     by_id = {one.id: one for one in endpoints}
