@@ -7,16 +7,19 @@ import json
 import random
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import psycopg
 import pytest
 from running import SECRET, until
 from scene import POLICY, Scene, scene
 from servers.daemon import Served, served
+from servers.postgresql import postgresql
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 KILLS = 10
@@ -59,22 +62,70 @@ async def push_until(stop: asyncio.Event, stage: Scene, chance: random.Random) -
     return 600
 
 
-def read(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a stopped store, which is only read."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
+class SQLiteFile:
+    """A store in a file, looked at while the daemon is dead."""
+
+    def __init__(self, path: Path) -> None:
+        self.settings: dict[str, Any] = {}
+        self._path = path
+
+    def heal(self) -> None:
+        """A store that was just killed has a log to be played back, which only a writer may do."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+
+    def read(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as connection:
+            return connection.execute(query).fetchall()
+
+
+class OnPostgreSQL:
+    """A store in PostgreSQL, which goes on while the daemon is dead."""
+
+    def __init__(self, url: str) -> None:
+        # So short a lease that what is started again soon has the work of the one that died.
+        self.settings: dict[str, Any] = {"store": url, "lease": "600ms"}
+        self._url = url
+
+    def heal(self) -> None:
+        """Until the server has noticed that the daemon is gone, and ended what it had begun."""
+        alive = "select pid from pg_stat_activity where pid != pg_backend_pid() and datname = "
+        for _ in range(500):
+            if not self.read(alive + "current_database()"):
+                return
+            time.sleep(0.02)
+        raise AssertionError("connections of the dead daemon stay")
+
+    def read(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self._url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+Store = SQLiteFile | OnPostgreSQL
+
+
+@asynccontextmanager
+async def store_of(kind: str, directory: Path) -> AsyncIterator[Store]:
+    """The store to be tested, for the length of a `with` block."""
+    if kind == "sqlite":
+        yield SQLiteFile(directory / "syncwatch.db")
+        return
+    async with postgresql() as server:
+        yield OnPostgreSQL(server.url)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(100)
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost_or_settled_twice(
-    tmp_path: Path,
+    tmp_path: Path, kind: str
 ) -> None:
     chance = random.Random(20261123)
     acknowledged: set[bytes] = set()
     stop = asyncio.Event()
     async with (
-        scene(tmp_path, destination={"deadline": "2s"}) as stage,
+        store_of(kind, tmp_path) as store,
+        scene(tmp_path, destination={"deadline": "2s"}, **store.settings) as stage,
         served(stage.config) as daemon,
     ):
         stage.harbor.create_webhook_policy("apps", daemon.webhook_url, auth_header=SECRET)
@@ -86,7 +137,7 @@ async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost_or_settl
         for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(0.05, 1.2))
             await daemon.kill()
-            settled_before = check(tmp_path / "syncwatch.db", acknowledged, settled_before)
+            settled_before = check(store, acknowledged, settled_before)
             await daemon.start()
         stop.set()
         await load
@@ -101,31 +152,26 @@ async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost_or_settl
 
         await until(all_verified, within=40, told=f"a verdict on all {tags} tags")
         assert await daemon.stop() == 0
-        check(tmp_path / "syncwatch.db", acknowledged, settled_before)
+        check(store, acknowledged, settled_before)
+        states = dict(store.read("select state, count(*) from expectations group by 1"))
     assert len(acknowledged) > 50
     assert "turn_crashed" not in daemon.said()
-    states = dict(
-        read(tmp_path / "syncwatch.db", "select state, count(*) from expectations group by 1")
-    )
     print(f"{len(acknowledged)} acknowledged, {POLICY}: {states}")
     assert set(states) <= {"verified", "closed"}
 
 
-def check(path: Path, acknowledged: set[bytes], settled_before: dict[int, str]) -> dict[int, str]:
+def check(store: Store, acknowledged: set[bytes], settled_before: dict[int, str]) -> dict[int, str]:
     """What holds of a store at any moment; which rows are settled, and how."""
-    # A store that was just killed has a log to be played back, which only a writer may do.
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-    kept = {bytes(body) for (body,) in read(path, "select body from deliveries")}
+    store.heal()
+    kept = {bytes(body) for (body,) in store.read("select body from deliveries")}
     assert acknowledged <= kept
-    settled = dict(read(path, "select id, settled from expectations where settled is not null"))
+    settled = dict(store.read("select id, settled from expectations where settled is not null"))
     assert settled_before.items() <= settled.items()
     keys = "harbor, policy_id, destination_id, state, reason, overdue"
-    counts = read(path, f"select {keys}, n from counts where n != 0 order by 1, 2, 3, 4, 5, 6")
-    rows = read(path, f"select {keys}, count(*) from expectations group by {keys} order by {keys}")
+    counts = store.read(f"select {keys}, n from counts where n != 0 order by 1, 2, 3, 4, 5, 6")
+    rows = store.read(f"select {keys}, count(*) from expectations group by {keys} order by {keys}")
     assert counts == rows
-    doubled = read(
-        path,
+    doubled = store.read(
         "select subject_id, digest from expectations group by subject_id, digest, pushed_at "
         "having count(*) > 1",
     )

@@ -64,7 +64,7 @@ async def test_while_replicas_die_nothing_is_settled_twice_or_forgotten_and_no_l
             return stage.states() == {"verified": wanted}
 
         with stage.telling_states():
-            await until(all_verified, within=40, told=f"a verdict on all {wanted}")
+            await until(all_verified, within=40 + wanted / 4, told=f"a verdict on all {wanted}")
         most = {name: one.most for name, one in stage.registries.items()}
         twice = stage.settled_twice()
         said = "".join(one.said() for one in stage.replicas)
