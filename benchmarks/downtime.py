@@ -105,7 +105,9 @@ async def after(harbor: LabHarbor, config: Path, names: list[str]) -> list[Figur
         Figure("of them with another origin", str(len(odd)), "0"),
         Figure("lag from the push, median and longest", f"{median(lags):.0f} s, {max(lags):.0f} s"),
         Figure("pushes whose webhook had not come by the end", str(missed)),
-        Figure("counted as recovered (three minutes late, or never)", f"{recovered:.0f}", f"≥ {missed}"),
+        Figure(
+            "counted as recovered (three minutes late, or never)", f"{recovered:.0f}", f"≥ {missed}"
+        ),
     ]
 
 
