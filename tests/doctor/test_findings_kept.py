@@ -89,9 +89,11 @@ async def kept(place: Clinic, config: Path | None = None) -> AsyncIterator[Kept]
     database = Database(f"sqlite:///{place.directory}/kept.db")
     await database.open()
     one = Kept(place, database, config or place.configured())
-    yield one
-    await one.close()
-    await database.close()
+    try:
+        yield one
+    finally:
+        await one.close()
+        await database.close()
 
 
 async def test_a_finding_comes_stays_word_for_word_and_goes(tmp_path: Path) -> None:
