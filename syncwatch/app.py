@@ -24,7 +24,7 @@ from syncwatch.report.pausing import Pausing
 from syncwatch.report.writes import Writes
 from syncwatch.runtime import Clock, Pulse, Signals, log
 from syncwatch.stages import Stages, millis
-from syncwatch.store import findings, reading
+from syncwatch.store import findings, leases, reading
 from syncwatch.store.database import Database
 from syncwatch.store.deliveries import Inbox
 from syncwatch.store.notices import Notices
@@ -69,6 +69,9 @@ class Daemon:
         )
         self._database = Database(settings.store_url())
         self._replica = f"{socket.gethostname()}-{os.urandom(3).hex()}"
+        self._reloading_as = (
+            "reload" if self._database.is_sqlite else leases.reload_source(self._replica)
+        )
         self._notices = Notices(self._database, self._signals, self._replica)
         self._accepted: dict[str, Callable[[], Sequence[str] | None]] = {}
         self._same_for: dict[str, Millis] = {}
@@ -90,6 +93,7 @@ class Daemon:
         runners: list[web.AppRunner] = []
         try:
             await self._start_stages()
+            await self._drop_broken()
             await self._show_first()
             self.webhook_url = await self._listen(runners, self._webhooks(), "webhook_listen")
             self.url = await self._listen(runners, self._reports(), "listen")
@@ -265,11 +269,13 @@ class Daemon:
             "Correct it and send SIGHUP again; `syncwatch config check` names every problem.",
         )
         name, now = self._settings.harbors[0].name, self._clock.now()
-        await self._database.write(lambda c: findings.replace(c, name, "reload", [finding], now))
+        await self._database.write(
+            lambda c: findings.replace(c, name, self._reloading_as, [finding], now)
+        )
 
     async def _drop_broken(self) -> None:
         name = self._settings.harbors[0].name
-        await self._database.write(lambda c: findings.drop(c, name, "reload"))
+        await self._database.write(lambda c: findings.drop(c, name, self._reloading_as))
 
 
 def _who_may_deliver(harbor: HarborSettings) -> Callable[[], Sequence[str] | None]:

@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy import delete, or_, select, text, update
 
 from syncwatch.store.dialect import insert
-from syncwatch.store.schema import leases, replicas
+from syncwatch.store.schema import findings, leases, replicas
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -127,7 +127,13 @@ def leave(connection: Connection, me: str) -> None:
     connection.execute(
         update(leases).where(leases.c.holder == me).values(holder=NOBODY, expires_at=now)
     )
+    connection.execute(delete(findings).where(findings.c.source == reload_source(me)))
     connection.execute(delete(replicas).where(replicas.c.id == me))
+
+
+def reload_source(me: str) -> str:
+    """Who keeps the findings about a replica's own configuration, which go with it."""
+    return f"reload {me}"
 
 
 def clock(connection: Connection) -> Millis:
@@ -144,7 +150,10 @@ def _say_alive(connection: Connection, me: str, now: Millis, dead_before: Millis
     say = insert(connection)(replicas).values(id=me, seen_at=now)
     connection.execute(say.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
     rows = connection.execute(select(replicas)).all()
-    if any(row.seen_at <= dead_before for row in rows):
+    dead = [row.id for row in rows if row.seen_at <= dead_before]
+    if dead:
+        told = [reload_source(one) for one in dead]
+        connection.execute(delete(findings).where(findings.c.source.in_(told)))
         connection.execute(delete(replicas).where(replicas.c.seen_at <= dead_before))
         connection.execute(delete(leases).where(leases.c.expires_at < now - FORGOTTEN_AFTER))
     return {row.id for row in rows if row.seen_at > dead_before}
@@ -186,18 +195,3 @@ def _kinds(names: Collection[str]) -> list[list[str]]:
 def count_of(names: Collection[str]) -> dict[str, int]:
     """How many leases of each kind there are among these names."""
     return dict(Counter(name.partition(" ")[0] for name in names))
-
-
-def held_by(connection: Connection) -> dict[str, str]:
-    """The holder of each lease that has not run out."""
-    query = select(leases.c.name, leases.c.holder).where(
-        leases.c.expires_at > clock(connection), leases.c.holder != NOBODY
-    )
-    return dict(connection.execute(query).tuples().all())
-
-
-def alive(connection: Connection, lasts: Millis) -> int:
-    """How many replicas have given a sign of life within `lasts` milliseconds."""
-    since = clock(connection) - lasts
-    query = select(func.count()).select_from(replicas).where(replicas.c.seen_at > since)
-    return int(connection.execute(query).scalar_one())
