@@ -20,12 +20,11 @@ from syncwatch.budget import Budget
 from syncwatch.errors import OutboundError
 from syncwatch.harbor.client import PAGE_SIZE
 from syncwatch.model import MINUTE, SECOND, Finding, Millis, Severity
-from syncwatch.plan.comparing import Comparison
-from syncwatch.plan.keeping import WRITTEN_AT_ONCE
 from syncwatch.plan.promises import by_policy
+from syncwatch.plan.repositories import Repositories
 from syncwatch.plan.scope import Scope
 from syncwatch.runtime import log
-from syncwatch.store import findings, orphans, policies, subjects, sweeps
+from syncwatch.store import findings, policies, sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -50,12 +49,6 @@ SCOPE_KEPT = 10 * SECOND
 """For how long the rules are taken to be those that were read."""
 ALONE = 3
 """A complete pass rests this many times as long as it took."""
-PAGES = 10_000
-"""Pages of one repository that are read at most: a million artifacts."""
-LARGEST_LIST = 20_000
-"""References of one repository that are kept to be compared with a destination's list."""
-OF_ONE = frozenset({"unreadable_answer", "server_error"})
-"""Trouble that may be one repository's own; any other ends the turn."""
 
 
 @dataclass
@@ -114,9 +107,7 @@ class Sweep:
     ) -> None:
         self._name = harbor.name
         self._every: Millis = round(harbor.sweep_every.total_seconds() * 1000)
-        self._beyond_every: Millis = round(harbor.orphans_every.total_seconds() * 1000)
         self._client = client
-        self._keeping = keeping
         self._sources = sources
         self._database = database
         self._clock = clock
@@ -135,7 +126,16 @@ class Sweep:
         self._pass: deque[_Project] | None = None
         self._pass_began_at: Millis = 0
         self._unseen: set[str] | None = None
-        self._troubled: dict[str, str] = {}
+        self._repositories = Repositories(
+            harbor=harbor,
+            client=client,
+            keeping=keeping,
+            sources=sources,
+            database=database,
+            clock=clock,
+            signals=signals,
+            spend=self._budget.spend,
+        )
 
     async def turn(self) -> float:
         """Begin a sweep when it is due, or go on with one; seconds until the next turn."""
@@ -348,70 +348,12 @@ class Sweep:
         await self._tell_trouble()
 
     async def _compare(self, repository: str, *, whole: bool = False) -> int:
-        """One repository with what is known of it; how many tags it has.
-
-        In a `whole` pass its destinations are asked what they have beyond it.
-        """
+        """One repository with what is known of it, by rules that are young; its tags."""
         if self._clock.now() - self._scope_at > SCOPE_KEPT:
             await self._take_scope()
-        known = await self._database.read(lambda c: sweeps.known_of(c, self._name, repository))
-        revisions = self._scope.of(repository)
-        if not revisions and not known:
-            return 0
-        comparison = Comparison(repository, revisions, known, self._scope_until)
-        try:
-            await self._read(repository, comparison)
-        except OutboundError as error:
-            if error.kind == "forbidden":
-                self._refuse("list", repository.partition("/")[0], error)
-            elif error.kind in OF_ONE:
-                self._troubled[repository] = error.message
-            else:
-                raise
-            return comparison.tags
-        self._troubled.pop(repository, None)
-        missing, now = comparison.missing(), self._clock.now()
-        if missing:
-            await self._database.write(lambda c: subjects.ask_source(c, missing, now))
-            self._signals.wake(f"plan {self._name}")
-        if whole:
-            await self._ask_beyond(repository, comparison.references, now)
-        return comparison.tags
-
-    async def _ask_beyond(self, repository: str, there: Collection[str], now: Millis) -> None:
-        """Have each destination's own list compared with the source's, once in a while."""
-        if len(there) > LARGEST_LIST:
-            return
-        before = now - self._beyond_every
-        places = sorted(self._scope.places(repository))
-
-        def wanted(connection: Connection) -> list[tuple[int, str]]:
-            return [
-                place
-                for place in places
-                if orphans.is_wanted(connection, *place, repository, before)
-            ]
-
-        def ask(connection: Connection) -> None:
-            for place in asked:
-                orphans.ask(connection, *place, repository, there, now)
-
-        if asked := await self._database.read(wanted):
-            await self._database.write(ask)
-
-    async def _read(self, repository: str, comparison: Comparison) -> None:
-        for page in range(1, PAGES + 1):
-            read_at = self._clock.now()
-            self._budget.spend(1)
-            listed = await self._client.artifact_page(repository, page)
-            news = comparison.take(listed, read_at)
-            for begin in range(0, len(news.told), WRITTEN_AT_ONCE):
-                part = news.told[begin : begin + WRITTEN_AT_ONCE]
-                names = {(one.event.repository, one.event.reference) for one in part}
-                answers = {name: news.answers[name] for name in names}
-                await self._keeping.write(part, answers, [], self._clock.now())
-            if len(listed) < PAGE_SIZE:
-                return
+        return await self._repositories.compare(
+            repository, self._scope, self._scope_until, whole=whole
+        )
 
     def _refuse(self, way: str, project: str, error: OutboundError) -> None:
         """A project that we may not list: the planner says so, and the others go on."""
@@ -429,7 +371,8 @@ class Sweep:
     async def _tell_trouble(self) -> None:
         """Repositories that could not be compared, until they could."""
         now = self._clock.now()
-        found = [_unread(self._name, self._troubled)] if self._troubled else []
+        troubled = self._repositories.troubled
+        found = [_unread(self._name, troubled)] if troubled else []
         await self._database.write(
             lambda c: findings.replace(c, self._name, "sweep repositories", found, now)
         )
