@@ -147,6 +147,14 @@ async def test_a_restart_keeps_what_was_not_looked_at_yet(tmp_path: Path) -> Non
         assert set(last) == missing - {("webhook_missing", "project gamma")}
 
 
+async def test_what_was_mended_while_nobody_ran_goes_when_looked_at(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place, kept(place) as daemon:
+        place.edit_webhook(enabled=False)
+        assert set(await daemon.told()) == {("webhook_disabled", "project apps")}
+        place.edit_webhook(enabled=True)
+        assert await daemon.told(daemon.another()) == {}
+
+
 async def test_projects_are_looked_at_in_turn_and_many_are_told_as_one(tmp_path: Path) -> None:
     async with clinic(tmp_path) as place, kept(place) as daemon:
         place.edit_policy(filters=[])
