@@ -164,8 +164,11 @@ class Planner:
         return await self._row(), 0
 
     async def _hear(self, waiting: Sequence[StoredDelivery]) -> None:
-        """When Harbor was last heard of; known also while nothing can be planned."""
-        heard = max((one.received_at for one in waiting), default=0)
+        """When Harbor was last heard of; known also while nothing can be planned.
+
+        What is of no type of Harbor's may be the doctor's own test of the way here.
+        """
+        heard = max((one.received_at for one in waiting if one.event != wire.OTHER), default=0)
         if heard > self._heard_at:
             await self._database.write(lambda c: policies.heard(c, self._harbor.name, heard))
             self._heard_at = heard

@@ -404,7 +404,7 @@ def _not_shown(harbor: str, projects: list[str]) -> Finding:
     """For a robot a project that is not there is forbidden as well (recording 20)."""
     return Finding(
         "permission_missing",
-        Severity.WARNING,
+        Severity.INFO,
         f"harbor {harbor}: projects",
         f"Harbor {harbor} does not show us {', '.join(projects[:5])}, which policies name: it is "
         "not there, or what is pushed there and not announced is not found.",
