@@ -118,6 +118,7 @@ class Sweep:
             harbor.sweep_requests_per_minute, clock.now(), saved=MINUTE, full=True
         )
         self._started_at: Millis = clock.now()
+        self._is_first = True
         self._next_at: Millis = 0
         self._scope = Scope({})
         self._scope_at: Millis = 0
@@ -169,7 +170,9 @@ class Sweep:
                 until=_known_until(row),
                 projects=deque((name, 1) for name in projects),
             )
-        if self._pass is None and _pass_is_due(row, now, self._every):
+        # Where Harbor does not say what changed, only a pass finds what came while we were away.
+        first, self._is_first = self._is_first and not follows, False
+        if self._pass is None and (first or _pass_is_due(row, now, self._every)):
             await self._begin_pass(row, projects, now)
 
     async def _take_scope(self) -> None:

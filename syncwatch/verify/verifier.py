@@ -52,6 +52,9 @@ TROUBLE = AWAY | {
 }
 """Problems of a name that may be the destination's."""
 
+SETTLE_SECONDS = 2.0
+"""How long a stop waits for verdicts that are being written; a lease lasts longer."""
+
 PING_EVERY = MINUTE
 STALE_EVERY = SECOND
 LONGEST = 5.0
@@ -143,6 +146,7 @@ class Verifier:
         self._publish = publish
         self._wrong_address = wrong_address
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._settling: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._trials = 0
         self._conditional_next = False
@@ -267,6 +271,8 @@ class Verifier:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=SETTLE_SECONDS)
 
     def _start(self, due: Sequence[Due]) -> None:
         for one in due[: max(0, self._manner.concurrency - len(self._looking))]:
@@ -339,6 +345,19 @@ class Verifier:
             await self._judge(due[begin : begin + JUDGED_AT_ONCE], seen, keep=False)
 
     async def _judge(self, due: Sequence[Due], seen: Observation, *, keep: bool) -> None:
+        """Write the verdicts and tell of them: both, also where the look is ended between."""
+        settling = asyncio.create_task(self._settle(due, seen, keep=keep), name="verdicts")
+        self._settling.add(settling)
+        settling.add_done_callback(self._settled)
+        await asyncio.shield(settling)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        # Whoever waited for it may have been ended.
+        if not task.cancelled():
+            task.exception()
+
+    async def _settle(self, due: Sequence[Due], seen: Observation, *, keep: bool) -> None:
         terms, now = self._terms(), self._clock.now()
 
         def write(connection: Connection) -> list[Judged]:

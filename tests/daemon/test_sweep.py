@@ -209,12 +209,12 @@ async def test_a_project_of_many_repositories_holds_up_no_other(tmp_path: Path) 
 
 
 async def test_a_pass_goes_on_after_a_restart_where_it_was(tmp_path: Path) -> None:
-    settings = AT_ONCE | {"sweep_requests_per_minute": 20}
-    async with scene(tmp_path, harbor=settings) as stage:
+    async with scene(tmp_path, harbor=AT_ONCE) as stage:
         stage.harbor.version = OLD_VERSION
         stage.stop_starting()
         for number in range(30):
             stage.push("1.0", "same", repository=f"apps/{number:02}")
+        stage.harbor.switches.slow_seconds = 0.1
         async with stage.watched(webhooks=False):
 
             async def some() -> bool:
@@ -222,6 +222,7 @@ async def test_a_pass_goes_on_after_a_restart_where_it_was(tmp_path: Path) -> No
 
             await until(some, told="ten repositories")
         before = set(lists(stage))
+        stage.harbor.switches.slow_seconds = 0.0
         stage.harbor.requests.clear()
         async with stage.watched(webhooks=False) as watched:
             await swept(watched)
