@@ -359,6 +359,7 @@ class Accessory(msgspec.Struct, frozen=True):
 
     digest: str = ""
     type: str = ""
+    creation_time: str | None = None
 
 
 class Label(msgspec.Struct, frozen=True):

@@ -10,16 +10,17 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from syncwatch.harbor import wire
 from syncwatch.model import KnownBy, Operation, Reason, State
+from syncwatch.plan.beside import accessories_of
 from syncwatch.plan.keeping import event_of
 from syncwatch.plan.opening import Told
 from syncwatch.plan.promises import NoPromise, in_force, promise
 from syncwatch.plan.sources import Named, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from syncwatch.harbor import wire
     from syncwatch.model import Millis
     from syncwatch.plan.promises import Event
     from syncwatch.store.policies import Revision
@@ -64,15 +65,19 @@ class Comparison:
             self.references |= {artifact.digest, *artifact.parts}
             for tag in artifact.tags or ():
                 self.tags += 1
-                self.references.add(tag.name)
-                answer = named(artifact, tag.name, read_at)
-                name = (self._repository, tag.name)
-                event = event_of(name, answer)
-                if self._is_news(event, read_at):
-                    told = Told(event, current=True, read_at=read_at, known_by=KnownBy.SWEEP)
-                    news.told.append(told)
-                    news.answers[name] = answer
+                self._note(tag.name, named(artifact, tag.name, read_at), news)
+            for reference, answer in _signatures(artifact, read_at):
+                self._note(reference, answer, news)
         return news
+
+    def _note(self, reference: str, answer: Named, news: News) -> None:
+        self.references.add(reference)
+        name = (self._repository, reference)
+        event = event_of(name, answer)
+        if self._is_news(event, answer.read_at):
+            told = Told(event, current=True, read_at=answer.read_at, known_by=KnownBy.SWEEP)
+            news.told.append(told)
+            news.answers[name] = answer
 
     def missing(self) -> list[int]:
         """Subjects that want something that was not listed; a list alone proves nothing."""
@@ -100,6 +105,15 @@ class Comparison:
     def _is_known(self, policy_id: int, event: Event, read_at: Millis) -> bool:
         subjects = self._known.get((policy_id, event.reference), ())
         return any(_covers(one, event, read_at) for one in subjects)
+
+
+def _signatures(artifact: wire.SourceArtifact, read_at: Millis) -> Iterator[tuple[str, Named]]:
+    """Tags of cosign's beside an artifact: Harbor lists what they name, never them themselves."""
+    made = {one.digest: one.creation_time for one in artifact.accessories or ()}
+    for one in accessories_of(artifact):
+        at = wire.millis_or_none(made[one.digest])
+        if one.reference and at is not None:
+            yield one.reference, Named(one.digest, at, (), (), fresh=True, read_at=read_at)
 
 
 _ENDED = (Reason.DELETED_AT_SOURCE, Reason.DESTINATION_GONE)

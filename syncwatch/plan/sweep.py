@@ -27,12 +27,13 @@ from syncwatch.runtime import log
 from syncwatch.store import findings, policies, sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection
 
     from syncwatch.config import HarborSettings
     from syncwatch.harbor.client import HarborClient
+    from syncwatch.harbor.listed import Repository
     from syncwatch.plan.keeping import Keeping
     from syncwatch.plan.sources import Sources
     from syncwatch.runtime import Clock, Signals
@@ -61,6 +62,26 @@ class _Project:
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
     seen: set[str] = field(default_factory=set)
     page: int = 1
+    # What was listed of a Harbor that keeps no order by id, until the list has ended.
+    gathered: dict[int, str] = field(default_factory=dict)
+    listed_all: bool = False
+
+    def take(self, listed: Sequence[Repository]) -> bool:
+        """A page of repositories with ids above the cursor; True where the list has ended.
+
+        In Harbor's order the next page begins at the next cursor, whatever came or went meanwhile.
+        """
+        ids = [one.id for one in listed]
+        if self.page == 1 and ids == sorted(ids) and all(one > self.cursor for one in ids):
+            self.waiting.extend((one.id, one.name) for one in listed)
+            self.listed_all = len(listed) < PAGE_SIZE
+            return not listed
+        self.gathered |= {one.id: one.name for one in listed if one.id > self.cursor}
+        self.page += 1
+        if len(listed) < PAGE_SIZE:
+            self.waiting.extend(sorted(self.gathered.items()))
+            self.listed_all = True
+        return self.listed_all and not self.waiting
 
 
 @dataclass
@@ -295,6 +316,9 @@ class Sweep:
                 lambda c: sweeps.advance(c, self._name, project.name, project.cursor, 1, tags)
             )
             return
+        if project.listed_all:
+            await self._end_project(project)
+            return
         self._budget.spend(1)
         try:
             listed = await self._client.repositories(
@@ -303,11 +327,7 @@ class Sweep:
         except OutboundError as error:
             self._refuse("repositories", project.name, error)
             listed, project.whole = [], False
-        fresh = [(one.id, one.name) for one in listed if one.id > project.cursor]
-        project.waiting.extend(sorted(fresh))
-        # From the next cursor on it is the first page again, where Harbor counts from it.
-        project.page = 1 if fresh else project.page + 1
-        if not fresh and len(listed) < PAGE_SIZE:
+        if project.take(listed):
             await self._end_project(project)
 
     async def _end_project(self, project: _Project) -> None:
