@@ -218,6 +218,11 @@ def shift_clock(connection: Connection, harbor: str, by: Millis) -> None:
         .where(harbors.c.name == harbor, harbors.c.feed_since > 0)
         .values(feed_since=harbors.c.feed_since + by)
     )
+    connection.execute(
+        update(harbors)
+        .where(harbors.c.name == harbor, harbors.c.swept_until.is_not(None))
+        .values(swept_until=harbors.c.swept_until + by)
+    )
 
 
 def policy_name(connection: Connection, harbor: str, policy_id: int) -> str:
