@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from meddling import altered
 from running import until
 from scenarios_harbor import millis
-from scene import LABELS, POLICY, REPOSITORY, Scene, edit, scene
+from scene import DESTINATION, LABELS, POLICY, REPOSITORY, Scene, edit, scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from running import Watched
+    from yarl import URL
 
 RECOVERED = "syncwatch_events_recovered_total"
 SWEEPS = "syncwatch_sweep_duration_seconds_count"
@@ -294,3 +296,63 @@ async def test_tags_that_only_the_destination_has_are_told_once(tmp_path: Path) 
             assert finding["severity"] == "info"
             assert "has 1 tags in 1 repositories" in finding["message"]
             assert "1.0 of apps/web" in finding["message"]
+
+
+async def test_a_signature_that_nothing_announced_is_found_and_asked_for_no_more(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, harbor=AT_ONCE) as stage:
+        async with stage.watched(webhooks=False) as watched:
+            await swept(watched)
+        stage.stop_starting()
+        signature = stage.push("1.0").replace(":", "-") + ".sig"
+        stage.push(signature, "signature")
+        async with stage.watched(webhooks=False) as watched:
+            row = await watched.row(reference=signature)
+            assert row["origin"] == "push"
+        async with stage.watched(webhooks=False) as watched:
+            stage.harbor.requests.clear()
+            await swept(watched)
+            asked = [one for one in stage.harbor.requests if f"artifacts/{signature}" in one]
+            assert len(asked) <= 1, "what is listed beside its image is there"
+
+
+async def test_a_push_that_three_policies_copy_is_one_recovered_event(tmp_path: Path) -> None:
+    async with scene(tmp_path, harbor=AT_ONCE | {"recovered_after": "1s"}) as stage:
+        for name in ("two", "three"):
+            stage.harbor.create_policy(name, DESTINATION, pattern="apps/**", namespace=name)
+        async with stage.watched(webhooks=False) as watched:
+            await swept(watched)
+        stage.stop_starting()
+        stage.push("1.0")
+        stage.push("2.0")
+        async with stage.watched(webhooks=False) as watched:
+
+            async def counted() -> bool:
+                return (await watched.metric(RECOVERED, source="sweep") or 0) >= 2
+
+            await until(counted, told="both events")
+            assert len(await watched.expectations()) == 6
+            assert await watched.metric(RECOVERED) == 2
+
+
+async def test_a_harbor_that_keeps_no_order_is_swept_whole(tmp_path: Path) -> None:
+    def newest_first(url: URL) -> URL:
+        if not url.path.endswith("/repositories"):
+            return url
+        return url.without_query_params("q").update_query(sort="-repository_id")
+
+    settings = AT_ONCE | {"sweep_requests_per_minute": 60_000}
+    async with scene(tmp_path, harbor=settings) as stage, altered(stage, newest_first):
+        stage.harbor.version = OLD_VERSION
+        async with stage.watched(webhooks=False) as watched:
+            await swept(watched)
+        stage.stop_starting()
+        for number in range(120):
+            stage.push("1.0", "same", repository=f"apps/{number:03}")
+        async with stage.watched(webhooks=False) as watched:
+
+            async def known() -> bool:
+                return len(await watched.expectations()) == 120
+
+            await until(known, told="all of them")
