@@ -255,7 +255,7 @@ class Stages:
             counted=self._metrics.execution_ended,
         )
         # Questions and connections of its own: it stands in no push's way.
-        beside = self._client(harbor)
+        beside = self._client(harbor, at_once=2)
         sweep = Sweep(
             harbor=harbor,
             client=beside,
@@ -281,10 +281,10 @@ class Stages:
         }
         self._begin_share(_of_harbor(harbor.name), _Share(close=beside.close), loops)
 
-    def _client(self, harbor: HarborSettings) -> HarborClient:
+    def _client(self, harbor: HarborSettings, *, at_once: int = 6) -> HarborClient:
         outbound = Outbound(
             timeout=harbor.timeout.total_seconds(),
-            concurrency=6,
+            concurrency=at_once,
             ca_file=harbor.ca_file,
             insecure_skip_verify=harbor.insecure_skip_verify,
             observe=self._metrics.harbor_asked(harbor.name),
