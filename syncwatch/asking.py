@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from syncwatch.errors import MalformedError, OutboundError, SyncwatchError
+from syncwatch.errors import ConfigError, MalformedError, OutboundError, SyncwatchError
 from syncwatch.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ async def ask(
 ) -> dict[str, Any]:
     """The daemon's JSON answer; with a `body` it is sent by POST, what is None left out.
 
-    Raises SyncwatchError when it cannot be had, RefusedError where the daemon says why not.
+    Raises SyncwatchError when it cannot be had, RefusedError where the daemon says why not, and
+    ConfigError for a `url` that is none.
     """
     base = _base(url, config)
     headers = {"Accept": "application/json"}
@@ -68,7 +70,7 @@ def _filled(body: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _base(url: str, config: Path | None) -> str:
     if url:
-        return url.rstrip("/")
+        return _checked(url).rstrip("/")
     if config is None:
         return DEFAULT_URL
     from syncwatch.config import load  # noqa: PLC0415 - only where a file is given
@@ -76,6 +78,18 @@ def _base(url: str, config: Path | None) -> str:
     address = load(config, serving=False).listen
     host = "127.0.0.1" if address.host in ("0.0.0.0", "::") else address.host  # noqa: S104
     return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        # It is not shown: people put passwords into URLs.
+        raise ConfigError(["--url: not an address; write it as http://127.0.0.1:8081"])
+    return url
 
 
 def _token(token_file: Path | None) -> str:

@@ -95,12 +95,54 @@ async def test_version_is_one_line() -> None:
         pytest.param(["status", "--nonsense"], id="an unknown option"),
         pytest.param(["status", "--output", "xml"], id="an unknown value"),
         pytest.param(["config"], id="a group without a command"),
+        pytest.param(["status", "--url", "nonsense"], id="an address that is none"),
+        pytest.param(["explain", "a/b", "--url", "http://a:b"], id="a port that is none"),
     ],
 )
 async def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     ended = await syncwatch(*arguments)
     assert ended.code == 2
     assert "Traceback" not in ended.err
+
+
+async def test_the_module_runs_as_the_command_does() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "syncwatch", "--version"), stdout=PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out.decode()) == (0, f"syncwatch {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["explain", "a/b:1"], ["look", "a/b:1"], ["doctor", "-c", "syncwatch.yml"]],
+    ids=" ".join,
+)
+async def test_ctrl_c_before_there_is_an_answer_ends_with_4(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    asked = asyncio.Event()
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await _reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        write(tmp_path / "syncwatch.yml", GOOD.replace("https://harbor.example.com", url))
+        process = await asyncio.create_subprocess_exec(
+            *(SYNCWATCH, *arguments),
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "SYNCWATCH_URL": url},
+        )
+        await asyncio.wait_for(asked.wait(), 30)
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out) == (4, b"")
+    assert err == b"syncwatch: ended before it was known\n"
 
 
 async def test_a_good_file_is_called_good(tmp_path: Path) -> None:

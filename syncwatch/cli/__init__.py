@@ -22,6 +22,7 @@ from syncwatch.cli.options import (
     CANNOT_TELL,
     NO,
     USAGE,
+    Commands,
     ConfigFile,
     ListenFile,
     Output,
@@ -34,6 +35,7 @@ from syncwatch.errors import ConfigError, SyncwatchError
 
 app = typer.Typer(
     name="syncwatch",
+    cls=Commands,
     help="Knows whether an image pushed to Harbor is usable in your cluster: since when, or why "
     "not.",
     no_args_is_help=True,

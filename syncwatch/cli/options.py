@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -38,13 +39,25 @@ TokenFile = Annotated[
 ]
 
 
+class Commands(TyperGroup):
+    """All commands. Ctrl-C ends one before it can tell what was asked: 4.
+
+    `serve` and `demo` are ended in no other way; they listen for it themselves, and exit with 0.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("syncwatch: ended before it was known", err=True)
+            raise SystemExit(CANNOT_TELL) from None
+
+
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run it on uvloop where there is one: a third less CPU for a request. Ctrl-C exits with 0."""
+    """Run it on uvloop where there is one: a third less CPU for a request."""
     try:
         import uvloop  # noqa: PLC0415
-
-        return uvloop.run(work)
     except ImportError:
         return asyncio.run(work)
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
+    return uvloop.run(work)
