@@ -103,9 +103,10 @@ def _print(found: Sequence[Diagnosed]) -> None:
         for one in found
         for check in one.checks
     ]
-    unknown = [(about, one) for about, one in checks if one.outcome == "cannot_tell"]
+    bare = [(about, one) for about, one in checks if not one.findings]
+    unknown = [(about, one) for about, one in bare if one.outcome == "cannot_tell"]
     _print_checks(console, "cannot tell", "yellow", unknown)
-    good = [(about, one) for about, one in checks if one.outcome == "ok" and not one.findings]
+    good = [(about, one) for about, one in bare if one.outcome == "ok"]
     _print_checks(console, "ok", "green", good)
 
 

@@ -71,7 +71,8 @@ class Outcome(StrEnum):
 class Checked:
     """One check of one thing: how it ended, the evidence in words, and what is wrong.
 
-    A finding of severity info alone leaves a check `ok`. The subject of each finding is that of
+    A finding of severity info alone leaves a check `ok`, or `cannot_tell` where it is about what
+    may not be asked. The subject of each finding is that of
     the check, or begins with it and a colon.
     """
 

@@ -166,6 +166,9 @@ def _refused(subject: str, permission: str, why: str, severity: Severity) -> Che
     if severity is Severity.INFO:
         cure = f"Grant {permission} on the system if that is of interest; nothing else needs it."
     found = _say(subject, "permission_missing", severity, message, cure)
+    if severity is Severity.INFO:
+        # Nothing is wrong with it, and what it is for is not known.
+        return untold("permission", subject, message, [found])
     return told("permission", subject, "", [found])
 
 

@@ -89,7 +89,7 @@ async def _of_harbor(
         )
     finally:
         await client.close()
-    checks = [*examined.checks, *_of_reading(harbor.name, examined)]
+    checks = [*examined.checks, *_of_reading(harbor.name, examined), *_unlisted(harbor, examined)]
     for endpoint in examined.registries:
         say(f"destination {endpoint.name}")
         checks += await _of_destination(harbor, settings, endpoint, examined, clock)
@@ -147,6 +147,20 @@ def _of_reading(harbor: str, examined: Examined) -> Iterator[Checked]:
         found = [*reading.of_policies([policy], there)]
         good = "Nothing is wrong with it by reading it."
         yield told("rule", f"policy {policy.name}", good, found)
+
+
+def _unlisted(harbor: HarborSettings, examined: Examined) -> Iterator[Checked]:
+    """What Harbor should list and does not, so that nothing could be asked about it."""
+    if examined.scope is None:
+        return
+    if not examined.policies:
+        why = f"Harbor {harbor.name} lists no replication policy: there is none, or we see none."
+        yield untold("rule", f"harbor {harbor.name}", why)
+    listed = {one.name for one in examined.registries}
+    missing = {one.destination: one.name for one in examined.rules if one.destination not in listed}
+    for destination, policy in sorted(missing.items()):
+        why = f"Policy {policy} copies to it, and Harbor does not list it as an endpoint."
+        yield untold("destination", f"destination {destination}", why)
 
 
 def _as_known(harbor: str, policy: WholePolicy) -> Policy:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from clinic import ADDRESS, clinic, named
+from clinic import ADDRESS, DESTINATION, POLICY, clinic, named
 from running import running
 
 from syncwatch.doctor.checks import Outcome
@@ -137,6 +137,27 @@ async def test_a_queue_that_may_not_be_seen_is_not_called_well(tmp_path: Path) -
         one = await place.finding("permission_missing")
         assert one.severity is Severity.INFO
         assert one.subject == "harbor main: jobservice-monitor:list"
+        check = await place.check("permission", one.subject)
+        assert (check.outcome, check.findings) == (Outcome.CANNOT_TELL, (one,))
+
+
+class Unlisted(dict[int, Any]):
+    """Rows that policies name, and no list has."""
+
+    def values(self) -> Any:
+        return ()
+
+
+async def test_what_harbor_does_not_list_is_said_to_be_unknown(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        place.harbor.world.registries = Unlisted(place.harbor.world.registries)
+        there = await place.check("destination", f"destination {DESTINATION}")
+        assert there.outcome is Outcome.CANNOT_TELL
+        assert POLICY in there.message
+        place.harbor.world.policies.clear()
+        rules = await place.check("rule", "harbor main")
+        assert rules.outcome is Outcome.CANNOT_TELL
+        assert "lists no replication policy" in rules.message
 
 
 @pytest.mark.parametrize(
