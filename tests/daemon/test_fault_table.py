@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-WITHIN = 45.0
+WITHIN = 90.0
 """Seconds that the whole table may take until each row has its verdict."""
 
 GROUNDS = {row.ground.name: row.ground for row in ROWS}
@@ -239,8 +239,9 @@ def test_a_false_success_is_counted_for_each_row_that_failed_although_harbor_sai
 def test_what_is_wrong_with_single_images_is_no_fault_of_their_destination(
     ground: str, seen: Seen
 ) -> None:
-    named = [one for one in seen.findings if one["subject"] == f"destination {ground}"]
-    assert named == []
+    named = [one["finding"] for one in seen.findings if one["subject"] == f"destination {ground}"]
+    # That it answers 412 for some is said of a destination, whatever else is right there.
+    assert set(named) <= {"destination_policy"}
     assert seen.up[ground] == 1
 
 
