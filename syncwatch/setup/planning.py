@@ -101,11 +101,11 @@ class _Planner:
 
     def pings(self, steps: Iterable[Step]) -> dict[str, Record]:
         """The connection tests: of endpoints to be made or changed, as the file has them; of those
-        that rules to be made or changed use, as Harbor has them."""
+        that rules to be made or changed use, as Harbor has them, unless only switched off."""
         said = {one.name: registries.wanted(one) for one in self._file.registries or ()}
         tests: dict[str, Record] = {}
         for step in steps:
-            if step.action not in (Action.CREATE, Action.CHANGE):
+            if step.action not in (Action.CREATE, Action.CHANGE) or _is_harmless(step):
                 continue
             if step.kind is Kind.REGISTRY:
                 tests[step.name] = registries.body_to_test(said[step.name], step.record)
@@ -310,6 +310,17 @@ class _Planner:
                 if name in meant and project not in meant[name]:
                     path = f"{webhooks.path(project)}/{record['id']}"
                     yield Step(Action.DELETE, Kind.WEBHOOK, f"{project}/{name}", path)
+
+
+def _is_harmless(step: Step) -> bool:
+    """Whether a rule is only described or switched off, as for an endpoint that is away.
+
+    Harbor takes that without reaching the endpoint; it changes no registry that it does not reach.
+    """
+    return (step.kind, step.action) == (Kind.RULE, Action.CHANGE) and all(
+        one.field == "description" or (one.field == "enabled" and not one.new)
+        for one in step.fields
+    )
 
 
 def _by_name(records: Iterable[Record]) -> dict[str, Record]:

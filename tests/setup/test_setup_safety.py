@@ -47,6 +47,17 @@ async def test_a_rule_on_a_registry_that_fails_is_not_made(ground: Ground) -> No
     assert ground.relay.writes == []
 
 
+async def test_a_rule_to_what_is_away_can_be_switched_off_and_described(ground: Ground) -> None:
+    registry = {"registries": [ground.endpoint(**LOGIN)]}
+    await ground.applied(ground.write(**registry, replications=[RULE]))
+    ground.relay.broken = "/ping"
+    off = RULE | {"enabled": False, "description": "until it has moved"}
+    outcome = await ground.applied(ground.write(**registry, replications=[off]))
+    assert (outcome.reason, len(outcome.done)) == ("", 1)
+    again = await ground.applied(ground.write(**registry, replications=[off | {"enabled": True}]))
+    assert "connection test of cluster1 failed" in again.reason
+
+
 async def test_a_test_that_harbor_itself_fails_at_is_a_failed_test(ground: Ground) -> None:
     """As where an adapter cannot be made at all (500), or a registry never answers."""
     ground.relay.broken = "/ping"
