@@ -106,6 +106,19 @@ class Reading:
         problem = f"{image.name} is part of an index or belongs to an image, and is judged there."
         return replace(read, problem=problem, certain=False)
 
+    async def may_have(self, harbor: str, project: str) -> bool:
+        """Whether a Harbor shows us that project, or cannot be asked for it."""
+        client = self._source(harbor)
+        if client is None:
+            return False
+        try:
+            async with asyncio.timeout(ASKED_FOR):
+                return await client.project(project) is not None
+        except TimeoutError:
+            return True
+        except OutboundError as error:
+            return error.kind not in ("forbidden", "unauthorized")
+
     async def made(
         self, harbor: str, rules: Sequence[Rule], images: Sequence[Image]
     ) -> Mapping[int, Made]:

@@ -22,6 +22,7 @@ from syncwatch.explain.judging import Judging
 from syncwatch.explain.naming import Sources, sources_of
 from syncwatch.explain.reading import Question, Reading
 from syncwatch.explain.weighing import Judged, There, only_there, row_for, weighed, without_labels
+from syncwatch.plan.scope import named_projects
 from syncwatch.report.bodies import SHOWN, RefusedError, bad_request
 from syncwatch.report.writes import no_destination
 from syncwatch.store import policies
@@ -77,12 +78,20 @@ class Explaining:
         parts = await asyncio.gather(*(self._of_harbor(name, asked) for name in names))
         sources = [source for found, _ in parts for source in found]
         notes = [note for _, told in parts for note in told]
-        if asked.wanted.stranger and not any(_is_known(source) for source in sources):
-            host = asked.wanted.stranger
+        host = asked.wanted.stranger
+        if host and not await self._is_project(host, sources):
             words = f"image: {host} is the host of no Harbor and no destination here."
             raise RefusedError(404, "not_found", words)
         told = telling.answer(asked.text, asked.destination, sources, notes)
         return web.Response(body=msgspec.json.encode(told), content_type="application/json")
+
+    async def _is_project(self, host: str, sources: Sequence[Source]) -> bool:
+        """Whether what looks like a host is a project of some Harbor, or may be."""
+        if any(_is_known(source) or _names(source, host) for source in sources):
+            return True
+        harbors = sorted({source.harbor for source in sources})
+        found = await asyncio.gather(*(self._reading.may_have(one, host) for one in harbors))
+        return any(found)
 
     async def _question(self, request: web.Request) -> Question:
         query = request.query
@@ -237,6 +246,11 @@ def _not_there(one: Judged) -> Judged:
     why = f"Policy {rule.name} brings {source} to that name, and there is no such image."
     answer = Answer(False, why, Cause.NAME_ELSEWHERE, answer.destination_id, answer.repository)
     return replace(one, answer=answer, row=None)
+
+
+def _names(source: Source, project: str) -> bool:
+    """Whether a policy names the project outright."""
+    return any(project in (named_projects(one.rule.today.rules) or ()) for one in source.judged)
 
 
 def _is_known(source: Source) -> bool:

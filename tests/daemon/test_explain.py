@@ -463,6 +463,25 @@ async def test_a_child_of_an_index_is_judged_inside_it(tmp_path: Path) -> None:
         assert "is part of an index" in answer["message"]
 
 
+async def test_a_project_with_a_dot_is_no_host_before_anything_was_pushed(tmp_path: Path) -> None:
+    async with planted(tmp_path, pattern="named.here/**") as (stage, watched):
+        stage.harbor.create_project("a.b")
+        edit(stage.harbor, POLICY, filters=[])
+        for image in ("a.b/x.y:latest", "named.here/web:v1"):
+
+            async def covered(image: str = image) -> bool:
+                found = await watched.get(EXPLAIN, image=image)
+                return any(one["covers"] for one in found.get("rules", ()))
+
+            await until(covered, told=image)
+        found = await watched.get(EXPLAIN, image="c.d/x:latest")
+        assert found["error"]["message"].endswith(
+            "c.d is the host of no Harbor and no destination here."
+        )
+        await stage.harbor.stop()
+        assert (await told(watched, "c.d/x:latest"))["answer"] == "cannot_tell"
+
+
 async def test_each_of_two_harbors_answers(tmp_path: Path) -> None:
     async with LabHarbor().serving() as other, scene(tmp_path) as stage:
         user, password = other.create_robot("syncwatch")
