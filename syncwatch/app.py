@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from syncwatch import __version__
-from syncwatch.errors import ConfigError
+from syncwatch.errors import ConfigError, StoreError
 from syncwatch.explain.route import Explaining
 from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 NAME_LOOKUPS = 64
 """How many host names may be looked up at the same time."""
+FINDING_EVERY = 60.0
 SHUTDOWN_SECONDS = 2.0
 """How long open requests may take to end at a stop; Kubernetes gives thirty."""
 
@@ -76,6 +77,8 @@ class Daemon:
         self._accepted: dict[str, Callable[[], Sequence[str] | None]] = {}
         self._same_for: dict[str, Millis] = {}
         self._stages: Stages | None = None
+        self._broken: list[Finding] = []
+        self._broken_known = False
         self._reloading = asyncio.Lock()
         self.webhook_url = ""
         self.url = ""
@@ -93,15 +96,13 @@ class Daemon:
         runners: list[web.AppRunner] = []
         try:
             await self._start_stages()
-            await self._drop_broken()
             await self._show_first()
             self.webhook_url = await self._listen(runners, self._webhooks(), "webhook_listen")
             self.url = await self._listen(runners, self._reports(), "listen")
             log.info("listening", version=__version__, webhooks=self.webhook_url, reports=self.url)
             yield self
         finally:
-            for runner in runners:
-                await runner.cleanup()
+            await asyncio.gather(*(runner.cleanup() for runner in runners))
             if self._stages:
                 await self._stages.stop()
             await self._notices.stop()
@@ -119,7 +120,7 @@ class Daemon:
             settings = await asyncio.to_thread(load)
         except ConfigError as error:
             log.error("configuration_not_reloaded", problems=error.problems)
-            await self._find_broken(error)
+            self._say_broken([_config_invalid(error)])
             return False
         if (settings.store, settings.listen, settings.webhook_listen) != (
             self._settings.store,
@@ -130,8 +131,8 @@ class Daemon:
         if self._stages:
             await self._stages.stop(reloading=True)
         self._settings = settings
+        self._say_broken([])
         await self._start_stages()
-        await self._drop_broken()
         log.info("configuration_reloaded")
         return True
 
@@ -148,13 +149,15 @@ class Daemon:
             pulse=self._pulse,
             metrics=self._metrics,
             replica=self._replica,
+            beside={"configuration": self._keep_broken},
         )
         await self._stages.start()
 
     async def _show_first(self) -> None:
         """Gauges from the first scrape on, should the store be away by then."""
-        snapshot = await self._database.read(lambda c: reading.snapshot(c, self._watched()))
-        self._metrics.show(snapshot, self._surroundings)
+        with contextlib.suppress(StoreError):
+            snapshot = await self._database.read(lambda c: reading.snapshot(c, self._watched()))
+            self._metrics.show(snapshot, self._surroundings)
 
     def _surroundings(self) -> Surroundings:
         if self._stages is None:
@@ -260,22 +263,30 @@ class Daemon:
         host = "127.0.0.1" if address.host in ("0.0.0.0", "::", "") else address.host  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def _find_broken(self, error: ConfigError) -> None:
-        finding = Finding(
-            "config_invalid",
-            Severity.ERROR,
-            "configuration",
-            f"The configuration was not reloaded: {error.problems[0]}",
-            "Correct it and send SIGHUP again; `syncwatch config check` names every problem.",
-        )
-        name, now = self._settings.harbors[0].name, self._clock.now()
-        await self._database.write(
-            lambda c: findings.replace(c, name, self._reloading_as, [finding], now)
-        )
+    def _say_broken(self, found: list[Finding]) -> None:
+        self._broken, self._broken_known = found, False
+        self._signals.wake("configuration")
 
-    async def _drop_broken(self) -> None:
-        name = self._settings.harbors[0].name
-        await self._database.write(lambda c: findings.drop(c, name, self._reloading_as))
+    async def _keep_broken(self) -> float:
+        """The finding that the configuration was not reloaded is there, or gone, by the store."""
+        broken, harbor, now = self._broken, self._settings.harbors[0].name, self._clock.now()
+        # Another replica may have taken us for dead and what is ours away.
+        if broken or not self._broken_known:
+            await self._database.write(
+                lambda c: findings.replace_everywhere(c, harbor, self._reloading_as, broken, now)
+            )
+            self._broken_known = self._broken is broken
+        return FINDING_EVERY
+
+
+def _config_invalid(error: ConfigError) -> Finding:
+    return Finding(
+        "config_invalid",
+        Severity.ERROR,
+        "configuration",
+        f"The configuration was not reloaded: {error.problems[0]}",
+        "Correct it and send SIGHUP again; `syncwatch config check` names every problem.",
+    )
 
 
 def _who_may_deliver(harbor: HarborSettings) -> Callable[[], Sequence[str] | None]:

@@ -89,18 +89,22 @@ class Pulse:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._beats: dict[str, Millis] = {}
+        self._last = clock.now()
 
     def beat(self, name: str) -> None:
         """The loop of that name has just come round."""
-        self._beats[name] = self._clock.now()
+        self._beats[name] = self._last = self._clock.now()
 
     def end(self, name: str) -> None:
         """That loop has ended because it is no longer needed."""
         self._beats.pop(name, None)
+        self._last = self._clock.now()
 
     def dead(self, after: Millis) -> list[str]:
-        """Loops that have not come round for longer than `after`."""
+        """Loops that have not come round for longer than `after`; "all" where there is none."""
         now = self._clock.now()
+        if not self._beats and now - self._last > after:
+            return ["all"]
         return sorted(name for name, at in self._beats.items() if now - at > after)
 
 

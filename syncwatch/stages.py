@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from syncwatch.doctor.keeping import Doctor
+from syncwatch.errors import StoreError
 from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
 from syncwatch.outbound import Outbound
@@ -23,7 +24,7 @@ from syncwatch.plan.planner import Planner
 from syncwatch.plan.sources import Sources
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
-from syncwatch.runtime import supervise
+from syncwatch.runtime import log, supervise
 from syncwatch.store import accessories, leases, orphans, policies, proofs, retention
 from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.judging import Terms
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 FORGET_EVERY = 60.0
 DESTINATIONS_EVERY = 1.0
+TROUBLE_EVERY = 1.0
 
 ANSWERS_FROM_THE_TAG = frozenset({"docker-registry"})
 """Adapters whose registry answers If-None-Match from the tag's own file (distribution,
@@ -70,7 +72,7 @@ def millis(duration: timedelta) -> Millis:
 
 
 class Stages:
-    """All loops of one configuration."""
+    """All loops of one configuration; those `beside` them run as long, whoever holds what."""
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class Stages:
         pulse: Pulse,
         metrics: Metrics,
         replica: str,
+        beside: Mapping[str, Callable[[], Awaitable[float]]],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -89,9 +92,11 @@ class Stages:
         self._signals = signals
         self._pulse = pulse
         self._metrics = metrics
+        self._beside = beside
+        self._began = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._shares: dict[str, _Share] = {}
-        self._clients: dict[str, HarborClient] = {}
+        self._clients = {one.name: self._client(one) for one in settings.harbors}
         self._up: dict[int, bool] = {}
         self._up_untold: dict[int, bool] = {}
         self._paused: dict[int, Millis] = {}
@@ -109,17 +114,23 @@ class Stages:
             )
 
     async def start(self) -> None:
-        """Begin to watch every configured harbor, and everything that follows."""
-        now = self._clock.now()
-        for harbor in self._settings.harbors:
-            await self._begin(harbor.name, now)
-            self._clients[harbor.name] = self._client(harbor)
+        """Begin to watch every configured harbor, and everything that follows.
+
+        Never fails for the store: while that is away, the loops wait for it.
+        """
+        try:
+            await self._begin()
+        except StoreError as error:
+            log.warning("store_away_at_start", reason=str(error))
         if self._holding is not None:
             await self._holding.turn()
             self._run(LOOP, self._holding.turn)
             self._tasks["guard"] = asyncio.create_task(self._holding.guard(), name="guard")
-        self._take_up()
-        self._run("destinations", self._keep_dividing)
+        if self._began:
+            self._take_up()
+        loops = {"destinations": self._keep_dividing, "trouble": self._heal, **self._beside}
+        for name, turn in loops.items():
+            self._run(name, turn)
 
     async def stop(self, *, reloading: bool = False) -> None:
         """End all loops; what was under way is due again later.
@@ -162,8 +173,28 @@ class Stages:
         """Whom to ask about images at a harbor that is watched."""
         return self._clients.get(harbor)
 
-    async def _begin(self, harbor: str, now: Millis) -> None:
-        await self._database.write(lambda c: policies.begin(c, harbor, now))
+    async def _begin(self) -> None:
+        """Have a row for each harbor, which all that is done for it needs."""
+        now = self._clock.now()
+
+        def begin(connection: Connection) -> None:
+            for harbor in self._settings.harbors:
+                policies.begin(connection, harbor.name, now)
+
+        await self._database.write(begin)
+        self._began = True
+
+    async def _heal(self) -> float:
+        """Notice that the store can be written again, and have nobody wait any longer for it."""
+        if not self._database.trouble:
+            return TROUBLE_EVERY
+        try:
+            await self._database.try_again()
+        except StoreError:
+            return TROUBLE_EVERY
+        log.info("store_written_again")
+        self._signals.hear_all()
+        return TROUBLE_EVERY
 
     def _leases(self, connection: Connection) -> list[str]:
         """All there is to hold."""
@@ -304,6 +335,8 @@ class Stages:
 
     async def _keep_dividing(self) -> float:
         """Loops for what is held; one for each destination of those that Harbor has."""
+        if not self._began:
+            await self._begin()
         self._take_up()
         await self._tell_up()
         watched = {harbor.name for harbor in self._settings.harbors}

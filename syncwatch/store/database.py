@@ -20,13 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, delete, event, insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from syncwatch.errors import StoreError
 from syncwatch.store.migrations import upgrade
+from syncwatch.store.schema import replicas
 from syncwatch.store.writer import Writer, mapped
 
 if TYPE_CHECKING:
@@ -60,6 +61,16 @@ class Database:
         """Why the last thing written could not be; empty while writing goes well."""
         writers = [one for one in (self._writer, self._inbox) if one is not None]
         return next((one.trouble for one in writers if one.trouble), "")
+
+    async def try_again(self) -> None:
+        """Where the last thing written could not be, write what says whether it is so still.
+
+        Nothing else may come to be written by that connection, as nobody delivers to a daemon that
+        is not ready. Raises StoreError while the trouble lasts.
+        """
+        for writer in (self._writer, self._inbox):
+            if writer is not None and writer.trouble:
+                await writer.write(_come_and_go)
 
     async def open(self) -> None:
         """Lock (SQLite), connect, bring the schema up to date, start the writers."""
@@ -198,6 +209,12 @@ def _in_connection(engine: Engine, work: Callable[[Connection], T]) -> T:
 def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
     with engine.begin() as connection:
         return work(connection)
+
+
+def _come_and_go(connection: Connection) -> None:
+    """A row that is gone before anybody can see it, and yet has to be written (a full disk)."""
+    connection.execute(insert(replicas).values(id="", seen_at=0))
+    connection.execute(delete(replicas).where(replicas.c.id == ""))
 
 
 def _driver_url(url: str) -> URL:

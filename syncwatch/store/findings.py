@@ -59,6 +59,15 @@ def replace(
         add(connection, harbor, source, one, now)
 
 
+def replace_everywhere(
+    connection: Connection, harbor: str, source: str, found: Iterable[Finding], now: Millis
+) -> None:
+    """As `replace`, and nothing of `source` stays with another harbor."""
+    table = findings.c
+    connection.execute(delete(findings).where(table.source == source, table.harbor != harbor))
+    replace(connection, harbor, source, found, now)
+
+
 def add(connection: Connection, harbor: str, source: str, one: Finding, now: Millis) -> None:
     """One finding more of `source`; known already, its words are brought up to date."""
     words = {"severity": one.severity, "message": one.message, "cure": one.cure}
