@@ -72,6 +72,7 @@ class Holding:
         self._giving: set[str] = set()
         self._until = 0.0
         self._alive = 0
+        self._alone: frozenset[str] = frozenset()
         self._failing = False
 
     def holds(self, name: str) -> bool:
@@ -93,7 +94,7 @@ class Holding:
         lasts = round(self._lease * LASTS * 1000)
         try:
             found = await self._database.write_apart(
-                lambda c: leases.turn(c, self._me, self._wanted(c), lasts)
+                lambda c: leases.turn(c, self._me, self._wanted(c), lasts, self._alone)
             )
         except StoreError as error:
             if not self._failing:
@@ -105,6 +106,8 @@ class Holding:
         if _since_boot() >= until:
             return 0.0
         self._until = until
+        # Whoever comes or goes may want, or may have wanted, something else.
+        self._alone = found.alone if found.alive == self._alive else frozenset()
         await self._adopt(found)
         if found.alive != self._alive:
             self._meet(found.alive)

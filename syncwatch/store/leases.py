@@ -36,12 +36,14 @@ class Turn:
     """What one turn came to.
 
     `mine` are the leases held now, `handed` those of them that their holder before gave back just
-    now, `too_many` those to be given back; another's may run out in `next_in` milliseconds.
+    now, `too_many` those to be given back, `alone` those that nobody else seems to want; another's
+    may run out in `next_in` milliseconds.
     """
 
     mine: frozenset[str]
     handed: frozenset[str]
     too_many: Sequence[str]
+    alone: frozenset[str]
     alive: int
     next_in: Millis | None
 
@@ -52,8 +54,19 @@ class _Lease:
     expires_at: Millis
 
 
-def turn(connection: Connection, me: str, wanted: Collection[str], lasts: Millis) -> Turn:
-    """Say that `me` is alive; renew, and take of what is `wanted`, for `lasts` milliseconds."""
+def turn(
+    connection: Connection,
+    me: str,
+    wanted: Collection[str],
+    lasts: Millis,
+    alone: Collection[str] = frozenset(),
+) -> Turn:
+    """Say that `me` is alive; renew, and take of what is `wanted`, for `lasts` milliseconds.
+
+    Replicas need not want the same: one may not have read a new configuration yet. What was left
+    to others for so long and taken by none, they do not know: it is mine `alone`, and not divided
+    as long as the next turn is told so.
+    """
     now = clock(connection)
     alive = _say_alive(connection, me, now, now - lasts)
     renewed = _renew(connection, me, wanted, now, now + lasts)
@@ -61,22 +74,23 @@ def turn(connection: Connection, me: str, wanted: Collection[str], lasts: Millis
         row.name: _Lease(row.holder, row.expires_at)
         for row in connection.execute(select(leases).where(leases.c.name.in_(wanted)))
     }
+    _name(connection, set(wanted) - rows.keys(), now)
     held = {name: row.holder for name, row in rows.items() if row.expires_at > now}
-    abandoned = {name for name in wanted if name in rows and rows[name].expires_at <= now - lasts}
+    left = {name for name, row in rows.items() if row.expires_at <= now - lasts}
+    not_divided = left | {name for name in alone if held.get(name) == me}
     too_many: list[str] = []
-    taken: set[str] = set()
-    for names in _kinds(wanted):
+    free = set(left)
+    for names in _kinds(set(wanted) - not_divided):
         share = divide(names, held, me, alive)
         too_many += share.too_many
-        # Nobody else wants what has been free for so long: it is no longer left to them.
-        for name in sorted({*share.free_for_me, *(abandoned & set(names) - held.keys())}):
-            if _take(connection, me, name, now, now + lasts):
-                taken.add(name)
+        free |= set(share.free_for_me)
+    taken = {name for name in sorted(free) if _take(connection, me, name, now, now + lasts)}
     others = [one.expires_at for one in rows.values() if one.expires_at > now and one.holder != me]
     return Turn(
         mine=frozenset(renewed | taken),
         handed=frozenset(name for name in taken if name in rows and rows[name].holder == NOBODY),
         too_many=too_many,
+        alone=frozenset(not_divided & (renewed | taken)),
         alive=len(alive),
         next_in=min(others) - now if others else None,
     )
@@ -170,6 +184,13 @@ def _renew(
         .returning(leases.c.name)
     )
     return set(renewed.scalars())
+
+
+def _name(connection: Connection, names: Collection[str], now: Millis) -> None:
+    """Leases that were never held are free from now on: it is known for how long."""
+    fresh = [{"name": one, "holder": NOBODY, "expires_at": now} for one in sorted(names)]
+    if fresh:
+        connection.execute(insert(connection)(leases).on_conflict_do_nothing(), fresh)
 
 
 def _take(connection: Connection, me: str, name: str, now: Millis, until: Millis) -> bool:

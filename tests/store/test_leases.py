@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,6 +57,30 @@ def test_a_lease_that_ran_out_is_another_s_and_is_not_renewed(connection: Connec
     leases.turn(connection, "a", WANTED, -1)
     assert leases.turn(connection, "b", WANTED, LONG).mine == frozenset(WANTED)
     assert leases.turn(connection, "a", WANTED, LONG).mine == frozenset()
+
+
+def test_what_only_one_knows_is_left_to_the_other_for_a_while_and_then_stays_with_that_one(
+    connection: Connection,
+) -> None:
+    lasts, both, alone = 150, ["harbor b"], frozenset[str]()
+    wanted = ["harbor a", *both]
+    leases.turn(connection, "new", both, lasts)
+
+    def turns() -> frozenset[str]:
+        nonlocal alone
+        leases.turn(connection, "old", both, lasts)
+        found = leases.turn(connection, "new", wanted, lasts, alone)
+        alone = found.alone
+        leases.release(connection, "new", found.too_many)
+        return found.mine
+
+    assert turns() == {"harbor b"}
+    end = time.monotonic() + 5
+    while (mine := turns()) == {"harbor b"}:
+        assert time.monotonic() < end
+    assert mine == turns() == turns() == set(wanted)
+    # Told no more, as somebody came or went, it gives back what is more than its share.
+    assert leases.turn(connection, "new", wanted, LONG).too_many == ["harbor a"]
 
 
 @pytest.mark.parametrize("replicas", range(1, 8))
