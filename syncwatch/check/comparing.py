@@ -19,11 +19,12 @@ from syncwatch.model import State
 from syncwatch.outbound import Outbound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from syncwatch.check.judging import Outcome
     from syncwatch.check.scope import Destination, Scope
     from syncwatch.config import HarborSettings, Settings
+    from syncwatch.reference import Reference
     from syncwatch.runtime import Clock
 
 HARBOR_REQUESTS = 6
@@ -38,7 +39,7 @@ class Tally:
 
     `expected` is how many there will be, an estimate until `listed`; `found` is how many images at
     how many places were given to be looked at so far. `problems` keep the comparison
-    from being whole, `notes` do not.
+    from being whole, `notes` do not; `absent` are those on REFs that mean nothing anywhere.
     """
 
     states: dict[tuple[str, str], Counter[State]] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Tally:
     quick: bool = False
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
     @property
     def counted(self) -> Counter[State]:
@@ -64,12 +66,13 @@ class Tally:
     def exit_code(self) -> int:
         """0 all verified · 1 something failed · 3 nothing worse than not yet · 4 cannot tell.
 
-        One that was interrupted, and one with nothing in scope, cannot tell either.
+        A REF that means nothing anywhere is a no. A comparison that was interrupted cannot tell,
+        and neither can one with nothing in scope.
         """
         states = self.counted
         if self.interrupted:
             return CANNOT_TELL
-        if states[State.FAILED]:
+        if states[State.FAILED] or self.absent:
             return NO
         if states[State.UNKNOWN] or self.problems or not self.checked:
             return CANNOT_TELL
@@ -86,6 +89,7 @@ class Tally:
                 {"harbor": harbor, "destination": name, "checked": sum(one.values()), **_words(one)}
                 for (harbor, name), one in sorted(self.states.items())
             ],
+            "absent": self.absent,
             "problems": self.problems,
             "notes": self.notes,
             "exit_code": self.exit_code,
@@ -130,6 +134,8 @@ class Comparison:
             answering = await self._read_rules(harbors)
             await self._compare(answering)
             self.tally.listed = True
+            if len(answering) == len(harbors):
+                self.tally.absent += absences(self._scope.references, harbors)
         except asyncio.CancelledError:
             self.tally.interrupted = True
             raise
@@ -230,3 +236,17 @@ class Comparison:
         key = (outcome.harbor, outcome.destination or "")
         self.tally.states.setdefault(key, Counter())[outcome.state] += 1
         self._tell(outcome)
+
+
+def absences(references: Iterable[Reference], harbors: Sequence[Harbor]) -> list[str]:
+    """Sentences on the REFs that mean nothing at any of the Harbors, all of which answered."""
+    found = []
+    for one in references:
+        if any(one in harbor.present for harbor in harbors):
+            continue
+        if all(one in harbor.strangers for harbor in harbors):
+            words = f"{one}: {one.host} is the host of no Harbor and no destination here"
+            found.append(f"{words}, and no rule brings such an image of a project of that name.")
+        elif lacking := [harbor.name for harbor in harbors if one in harbor.absent]:
+            found.append(f"Harbor {' and Harbor '.join(lacking)} has no {one}.")
+    return found

@@ -18,9 +18,11 @@ from syncwatch.check.scope import (
     Rule,
     Wish,
     demand_known,
+    meant_by,
     projects_named,
     reaches,
     rules_in,
+    strangers,
     understood,
 )
 from syncwatch.errors import FlatteningError, OutboundError
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from syncwatch.harbor import wire
     from syncwatch.harbor.client import HarborClient
     from syncwatch.model import Millis
+    from syncwatch.reference import Reference
 
 T = TypeVar("T")
 
@@ -80,7 +83,9 @@ class Selected:
 class Harbor:
     """What one Harbor is asked; `refuse` is told rows for what it does not let us see.
 
-    `notes` are sentences for the summary, `problems` those that keep it from being whole.
+    `notes` are sentences for the summary, `problems` those that keep it from being whole. Of the
+    REFs, `strangers` have a host that is nobody's here, `present` are at the source, `absent`
+    are not; one that could not be asked for is taken for present.
     """
 
     name: str
@@ -93,6 +98,9 @@ class Harbor:
     named: list[Named] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    strangers: set[Reference] = field(default_factory=set)
+    present: set[Reference] = field(default_factory=set)
+    absent: set[Reference] = field(default_factory=set)
     _sources: dict[tuple[Destination, str], set[str]] = field(
         default_factory=lambda: defaultdict(set)
     )
@@ -108,7 +116,11 @@ class Harbor:
                 self.problems.append(f"{words}. What it should copy was not compared.")
             else:
                 self.rules.append(rule)
-        self.named = understood(self.scope.references, self.settings, self.name, self.rules)
+        asked = self.scope.references
+        self.named = understood(asked, self.settings, self.name, self.rules)
+        self.strangers = strangers(asked, self.settings, self.name, endpoints)
+        if asked:
+            self.rules = meant_by(self.rules, self.named)
         return policies, endpoints
 
     def rivals_of(self, wish: Wish) -> list[str]:
@@ -117,7 +129,7 @@ class Harbor:
 
     async def repositories(self) -> list[Selected]:
         """Every repository that a rule selects, and that is asked for."""
-        if not self.rules or (self.scope.references and not self.named):
+        if not self.rules:
             return []
         projects = projects_named(self.rules, self.scope, self.named)
         if projects is None:
@@ -133,7 +145,7 @@ class Harbor:
         return sorted(found, key=lambda one: one.name)
 
     def _reaching(self, project: str) -> list[Rule]:
-        return [one for one in self.rules if reaches(one, self.scope, project)]
+        return [one for one in self.rules if reaches(one, self.scope, self.named, project)]
 
     async def _listed_projects(self) -> set[str]:
         rows = await self.client.all(Project, "/projects", sort="project_id")
@@ -148,9 +160,11 @@ class Harbor:
             path = f"/projects/{quote(project, safe='')}/repositories"
             return await self._answered(lambda: self.client.all(Repository, path, sort="id"))
         except OutboundError as error:
+            strange = {one for one in self.strangers if one.host == project}
             if error.kind == "not_found":
                 self.notes.append(f"Harbor {self.name} has no project {project}.")
-            else:
+            elif not strange or error.kind != "forbidden":
+                self.present |= strange
                 self._refused(project, None, self._reaching(project), error)
             return []
 
@@ -227,13 +241,22 @@ class Harbor:
         found = {}
         for one in self.named:
             if one.repository == repository:
-                artifact = await self.client.artifact(repository, one.tag or one.digest)
+                artifact = await self._named_there(one)
                 if artifact is not None:
                     found[artifact.digest] = artifact
-                else:
-                    what = f"{repository} {one.tag or one.digest}"
-                    self.notes.append(f"Harbor {self.name} has no {what}.")
         return list(found.values())
+
+    async def _named_there(self, one: Named) -> SourceArtifact | None:
+        try:
+            artifact = await self.client.artifact(one.repository, one.tag or one.digest)
+        except OutboundError as error:
+            # No such project, or none for us: of a host that is nobody's it is the former.
+            if error.kind == "forbidden" and one.asked in self.strangers:
+                return None
+            self.present.add(one.asked)
+            raise
+        (self.absent if artifact is None else self.present).add(one.asked)
+        return artifact
 
     def _wished(
         self, one: Selected, page: Sequence[SourceArtifact], listed_at: Millis
@@ -259,8 +282,10 @@ class Harbor:
         tag = "" if wish.reference == wish.digest else wish.reference
         if not self.scope.takes_tag(tag):
             return False
-        if self.named and not any(one.takes(wish) for one in self.named):
+        taken = {one.asked for one in self.named if one.takes(wish)}
+        if self.named and not taken:
             return False
+        self.present |= taken
         return not (self.settings.ignore and _is_ignored(self.settings, wish))
 
     async def read_again(self, wish: Wish) -> tuple[Source, Millis | None]:

@@ -164,6 +164,7 @@ class Wish:
 class Named:
     """One REF, understood. `repository` is the source's name, or the name at one of `places`."""
 
+    asked: Reference
     repository: str
     tag: str
     digest: str
@@ -198,8 +199,50 @@ def understood(
         here = one.harbors is None or harbor in one.harbors
         there = frozenset(places[number] for number in one.destinations)
         if here or there:
-            found.append(Named(one.repository, one.tag, one.digest, here, there))
+            found.append(Named(reference, one.repository, one.tag, one.digest, here, there))
     return found
+
+
+def strangers(
+    references: Iterable[Reference],
+    settings: Settings,
+    harbor: str,
+    endpoints: Sequence[RegistryEndpoint],
+) -> set[Reference]:
+    """The REFs whose host is nobody's, as far as one Harbor and all its endpoints go."""
+    there = [_destination(harbor, one) for one in endpoints]
+    hosts = Hosts.of(
+        {one.name: one.url for one in settings.harbors},
+        {number: _hosts_of(settings, one) for number, one in enumerate(there)},
+    )
+    return {one for one in references if meant(one, hosts).stranger}
+
+
+def meant_by(rules: Sequence[Rule], named: Sequence[Named]) -> list[Rule]:
+    """The rules that may bring what REFs name."""
+    return [one for one in rules if _projects_meant(one, named) != set()]
+
+
+def _projects_meant(rule: Rule, named: Sequence[Named]) -> set[str] | None:
+    """The projects from which a rule may bring what REFs name; None where that may be any."""
+    found = set()
+    for one in named:
+        project = one.repository.partition("/")[0]
+        if one.here:
+            found.add(project)
+        if rule.destination not in one.places:
+            continue
+        if not rule.rules.namespace:
+            found.add(project)
+        elif _in_namespace(rule.rules.namespace, one.repository):
+            return None
+    return found
+
+
+def _in_namespace(namespace: str, repository: str) -> bool:
+    parts = [part for part in namespace.split("/") if part]
+    # Harbor resolves dots as in a path (plan.matching): such a namespace may lead anywhere.
+    return not {".", ".."}.isdisjoint(parts) or repository.startswith(f"{'/'.join(parts)}/")
 
 
 def _hosts_of(settings: Settings, destination: Destination) -> tuple[str, str | None]:
@@ -276,21 +319,26 @@ def _any(patterns: Sequence[str], name: str) -> bool:
 
 def projects_named(rules: Sequence[Rule], scope: Scope, named: Sequence[Named]) -> set[str] | None:
     """The projects that can be meant, where all are written out; None where they must be listed."""
-    if scope.references and all(one.here and not one.places for one in named):
-        return {one.repository.partition("/")[0] for one in named}
     if scope.repositories and all(map(_literal, scope.repositories)):
         return set(map(_literal, scope.repositories))
     found = set()
     for rule in rules:
+        wanted = _projects_meant(rule, named) if scope.references else None
         literals = [project for one in _names(rule) if (project := _literal(one))]
-        if not literals:
+        if wanted is not None:
+            found |= wanted
+        elif literals:
+            found.add(literals[0])
+        else:
             return None
-        found.add(literals[0])
     return found
 
 
-def reaches(rule: Rule, scope: Scope, project: str) -> bool:
+def reaches(rule: Rule, scope: Scope, named: Sequence[Named], project: str) -> bool:
     """Whether anything in a project can be meant: its repositories are worth listing."""
+    wanted = _projects_meant(rule, named) if scope.references else None
+    if wanted is not None and project not in wanted:
+        return False
     by_rule = all(could_match(one, project) for one in _names(rule))
     asked = scope.repositories
     return by_rule and (not asked or any(could_match(one, project) for one in asked))

@@ -115,7 +115,7 @@ def _state_words(outcome: Outcome) -> str:
 
 def summary(tally: Tally) -> list[str]:
     """What came of it, in lines for people."""
-    lines = [*tally.notes, *tally.problems]
+    lines = [*tally.notes, *tally.problems, *tally.absent]
     for (harbor, destination), one in sorted(tally.states.items()):
         lines.append(
             f"{destination} (Harbor {harbor}): {sum(one.values())} checked, "
@@ -124,7 +124,7 @@ def summary(tally: Tally) -> list[str]:
             + f", {one[State.PENDING]} pending"
             * bool(one[State.PENDING])
         )
-    if not (tally.checked or tally.interrupted or tally.problems):
+    if not (tally.checked or tally.interrupted or tally.problems or tally.absent):
         lines.append("Nothing is in scope: no enabled rule selects an image that was asked for.")
     if tally.quick and tally.checked:
         lines.append("Only names were compared: whether what they name can be read was not asked.")

@@ -88,9 +88,10 @@ def check(
     Without options all that the enabled rules select which copy by themselves, whenever it was
     pushed; a rule that is disabled or run by hand is compared where --policy names it.
 
-    Exit code 0 when all of it is verified, 1 when something failed, 2 for a mistake in options or
-    configuration, 3 when the next scheduled run has yet to bring something, 4 when it cannot be
-    told: something is unknown, Harbor does not answer, nothing is in scope, or Ctrl-C.
+    Exit code 0 when all of it is verified, 1 when something failed or a REF is nowhere, 2 for a
+    mistake in options or configuration, 3 when the next scheduled run has yet to bring something, 4
+    when it cannot be told: something is unknown, Harbor does not answer, nothing is in scope, or
+    Ctrl-C.
     """
     if quick and level is not None:
         raise typer.BadParameter("--quick compares names only; leave out --level")

@@ -18,11 +18,18 @@ from syncwatch.lab import images
 from syncwatch.lab.harbor import READ_ONLY_ROBOT
 from syncwatch.lab.registry import Fault, LabRegistry
 from syncwatch.model import Level, State
+from syncwatch.plan.matching import Filter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.scene import Scene
+
+
+IN_APPS = [
+    entry | {"namespace": "apps"} if entry["kind"] == "project" else entry
+    for entry in READ_ONLY_ROBOT
+]
 
 
 async def pushed(here: Scene, *tags: str, repository: str = REPOSITORY) -> None:
@@ -180,11 +187,7 @@ async def test_a_cache_that_fetches_what_it_is_asked_for_is_not_asked(
 
 
 async def test_harbor_that_refuses_a_project_leaves_it_unknown(tmp_path: Path) -> None:
-    only_apps = [
-        entry | {"namespace": "apps"} if entry["kind"] == "project" else entry
-        for entry in READ_ONLY_ROBOT
-    ]
-    async with scene(tmp_path, permissions=only_apps) as here:
+    async with scene(tmp_path, permissions=IN_APPS) as here:
         await pushed(here, "1.0")
         here.harbor.create_project("secret")
         here.harbor.push("secret/plans", "1.0", images.image("plans"))
@@ -235,7 +238,38 @@ async def test_nothing_in_scope_is_not_good(tmp_path: Path) -> None:
         await pushed(here, "1.0")
         assert (await compared(here.config, tags=("never",))).code == 4
         found = await compared(here.config, "apps/web:9")
-        assert (found.code, found.tally.notes) == (4, ["Harbor main has no apps/web 9."])
+        assert (found.code, found.tally.absent) == (1, ["Harbor main has no apps/web:9."])
+
+
+@pytest.mark.parametrize("pattern", ["apps/**", "**"])
+async def test_a_host_that_is_nobodys_is_named(tmp_path: Path, pattern: str) -> None:
+    async with scene(tmp_path) as here:
+        edit(here.harbor, "to-cluster1", filters=[Filter("name", pattern)])
+        here.harbor.create_project("a.b")
+        await pushed(here, "1.0")
+        await pushed(here, "1.0", repository="a.b/web")
+        for name in ("nobody.io/x:1", "localhost:5000/x:1"):
+            for others in ((), (f"{here.registry.host}/apps/web:1.0",)):
+                found = await compared(here.config, name, *others)
+                assert (found.code, len(found.rows)) == (1, len(others))
+                (words,) = found.tally.absent
+                assert "is the host of no Harbor and no destination here" in words
+        dotted = await compared(here.config, "a.b/web:1.0")
+        assert dotted.code == (0 if pattern == "**" else 1)
+
+
+async def test_a_name_there_is_sought_only_where_a_rule_may_bring_it_from(tmp_path: Path) -> None:
+    async with scene(tmp_path, permissions=IN_APPS) as here:
+        edit(here.harbor, "to-cluster1", namespace="mirror", replace_count=1)
+        here.harbor.create_project("deep")
+        here.harbor.create_policy("deep", "cluster1", pattern="deep/**", namespace="x")
+        await pushed(here, "1.0")
+        found = await compared(here.config, f"{here.registry.host}/mirror/web:1.0")
+        assert (found.code, found.images) == (0, ["apps/web:1.0"])
+        assert (await compared(here.config)).code == 4
+        edit(here.harbor, "deep", namespace="")
+        found = await compared(here.config, f"{here.registry.host}/mirror/web:1.0")
+        assert (found.code, found.images) == (0, ["apps/web:1.0"])
 
 
 async def test_a_rule_that_is_off_is_compared_only_by_its_name(tmp_path: Path) -> None:
