@@ -131,10 +131,10 @@ async def _write(writer: HarborWriter, step: Step, ids: Mapping[str, int]) -> st
 
 
 def _ignored(step: Step, found: Form) -> list[str]:
-    """What was sent and is not there; a registry's secret cannot be read."""
+    """What the file names and is not there; a registry's secret cannot be read."""
     return [
         f"{step.title}: Harbor took {name} = {shown(value)} and has {shown(found.get(name))}"
-        for name, value in step.form.items()
+        for name, value in (step.wanted | step.form).items()
         if name != registries.SECRET and found.get(name, "") != value
     ]
 

@@ -61,7 +61,8 @@ class Step:
     """One thing of Harbor's, and what is done with it.
 
     `path` is its own, or that of its list where it is to be created; `record` what Harbor has (for
-    a robot: the body to send); `form` the fields to send; `secret_file` where to write what Harbor
+    a robot: the body to send); `form` the fields to send, `wanted` all that the file names of it,
+    which Harbor has to have afterwards; `secret_file` where to write what Harbor
     tells once.
     """
 
@@ -72,6 +73,7 @@ class Step:
     fields: tuple[FieldChange, ...] = ()
     record: Record = field(default_factory=dict, repr=False)
     form: Form = field(default_factory=dict, repr=False)
+    wanted: Form = field(default_factory=dict, repr=False)
     secret_file: Path | None = None
 
     @property

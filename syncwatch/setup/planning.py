@@ -139,7 +139,7 @@ class _Planner:
                 "Harbor never tells a stored access secret: whether those of unchanged registries "
                 "differ from the file cannot be seen; --rotate-secrets sends them again."
             )
-        return _changed(Kind.REGISTRY, section.name, registries.PATH, record, changes)
+        return _changed(Kind.REGISTRY, section.name, registries.PATH, record, changes, form)
 
     def _check_new_registry(self, loc: Loc, form: Form) -> None:
         adapters = self._present.adapters
@@ -173,7 +173,7 @@ class _Planner:
         if record is None:
             return _made(Kind.RULE, section.name, rules.PATH, _filled(form, rules.DEFAULTS))
         changes = differences(form, rules.form_of(record))
-        return _changed(Kind.RULE, section.name, rules.PATH, record, changes)
+        return _changed(Kind.RULE, section.name, rules.PATH, record, changes, form)
 
     def _check_rule(self, loc: Loc, form: Form, whole: Form) -> None:
         for side in ("source", "destination"):
@@ -248,7 +248,7 @@ class _Planner:
                 self.notes.append(f"Webhook {section.name} sends no Authorization: set one.")
             return _made(Kind.WEBHOOK, name, path, _filled(form, webhooks.DEFAULTS))
         changes = differences(form, webhooks.form_of(record))
-        return _changed(Kind.WEBHOOK, name, path, record, changes)
+        return _changed(Kind.WEBHOOK, name, path, record, changes, form)
 
     def _robot(self) -> Iterator[Step]:
         section = self._file.robot
@@ -337,11 +337,17 @@ def _made(kind: Kind, name: str, path: str, form: Form) -> Step:
 
 
 def _changed(
-    kind: Kind, name: str, path: str, record: Record, changes: tuple[FieldChange, ...]
+    kind: Kind,
+    name: str,
+    path: str,
+    record: Record,
+    changes: tuple[FieldChange, ...],
+    wanted: Form,
 ) -> Step:
     own = f"{path}/{record['id']}"
     form = {one.field: one.new for one in changes}
-    return Step(Action.CHANGE if changes else Action.KEEP, kind, name, own, changes, record, form)
+    action = Action.CHANGE if changes else Action.KEEP
+    return Step(action, kind, name, own, changes, record, form, wanted)
 
 
 def _gone(kind: Kind, path: str, present: Iterable[Record], said: set[str]) -> Iterator[Step]:

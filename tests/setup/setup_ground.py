@@ -31,13 +31,15 @@ PASSED_ON = ("Authorization", "Content-Type", "X-Is-Resource-Name", "Accept")
 
 @dataclass
 class Relay:
-    """Passes everything on to `target`; `sent` has each (method, path, body) that changes."""
+    """Passes everything on to `target`; `sent` has each (method, path, body) that changes, before
+    `lost` takes the place of some of a PUT's fields."""
 
     target: str = ""
     url: str = ""
     sent: list[tuple[str, str, Any]] = field(default_factory=list)
     broken: str = ""
     held: str = ""
+    lost: dict[str, Any] = field(default_factory=dict)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def pass_on(self, request: web.Request) -> web.Response:
@@ -45,6 +47,8 @@ class Relay:
         if request.method != "GET":
             path = request.path.removeprefix("/api/v2.0")
             self.sent.append((request.method, path, json.loads(body) if body else None))
+            if self.lost and request.method == "PUT":
+                body = json.dumps(json.loads(body) | self.lost).encode()
             if self.broken and self.broken in path and request.method != "DELETE":
                 return web.Response(status=502)
             if self.held and self.held in path:

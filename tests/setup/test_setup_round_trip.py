@@ -207,6 +207,18 @@ async def test_a_field_of_a_webhook_survives(
     assert (await ground.planned(path)).to_do == ()
 
 
+async def test_what_a_change_loses_beside_it_is_told(ground: Ground) -> None:
+    registry, rule = ground.endpoint(**LOGIN), RULE | {"enabled": True}
+    await ground.applied(ground.write(registries=[registry], replications=[rule]))
+    ground.relay.lost = {"enabled": False, "speed": 7}
+    path = ground.write(registries=[registry], replications=[rule | {"override": False}])
+    outcome = await ground.applied(path)
+    assert not outcome.complete
+    assert outcome.ignored == ["rule to-cluster1: Harbor took enabled = yes and has no"]
+    ground.relay.lost = {}
+    assert (await ground.applied(path)).complete
+
+
 async def test_a_changed_field_is_the_only_change_sent(ground: Ground) -> None:
     """A PUT replaces the whole rule: what the file does not name is sent as it was."""
     ground.harbor.create_registry("cluster1", ground.registry.url)
