@@ -45,7 +45,6 @@ class Comparison:
         self,
         repository: str,
         revisions: Mapping[int, Sequence[Revision]],
-        known: Iterable[KnownSubject],
         until: Millis,
     ) -> None:
         self.tags = 0
@@ -54,12 +53,21 @@ class Comparison:
         self._repository = repository
         self._revisions = revisions
         self._until = until
-        self._known: dict[tuple[int, str], list[KnownSubject]] = defaultdict(list)
+        self._known: dict[tuple[int, str], list[KnownSubject]] = {}
+
+    def take(
+        self,
+        artifacts: Iterable[wire.SourceArtifact],
+        known: Iterable[KnownSubject],
+        read_at: Millis,
+    ) -> News:
+        """What a page of the list tells beyond what is known.
+
+        `read_at` (ours) is before it was asked for, what is `known` was read after that.
+        """
+        self._known = defaultdict(list)
         for one in known:
             self._known[one.policy_id, one.reference].append(one)
-
-    def take(self, artifacts: Iterable[wire.SourceArtifact], read_at: Millis) -> News:
-        """What a page of the list tells; `read_at` (ours) is before it was asked for."""
         news = News()
         for artifact in artifacts:
             self.references |= {artifact.digest, *artifact.parts}
@@ -79,12 +87,11 @@ class Comparison:
             news.told.append(told)
             news.answers[name] = answer
 
-    def missing(self) -> list[int]:
+    def missing(self, known: Iterable[KnownSubject]) -> list[int]:
         """Subjects that want something that was not listed; a list alone proves nothing."""
         return [
             one.id
-            for subjects in self._known.values()
-            for one in subjects
+            for one in known
             if one.operation == Operation.COPY
             and one.state != State.CLOSED
             and one.reference not in self.references

@@ -21,7 +21,7 @@ from syncwatch.errors import OutboundError
 from syncwatch.harbor.client import PAGE_SIZE
 from syncwatch.model import MINUTE, SECOND, Finding, Millis, Severity
 from syncwatch.plan.promises import by_policy
-from syncwatch.plan.repositories import Repositories
+from syncwatch.plan.repositories import Reading, Repositories
 from syncwatch.plan.scope import Scope
 from syncwatch.runtime import log
 from syncwatch.store import findings, policies, sweeps
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 SLICE = 3 * SECOND
 """How long one turn goes on, so that a turn never seems dead."""
+OFTEN = 3
+"""After so many interruptions in a row they are said."""
 AGAIN = 30 * SECOND
 """When a sweep that Harbor interrupted goes on."""
 MARGIN = MINUTE
@@ -61,6 +63,7 @@ class _Project:
     whole: bool
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
     seen: set[str] = field(default_factory=set)
+    reading: Reading | None = None
     page: int = 1
     # What was listed of a Harbor that keeps no order by id, until the list has ended.
     gathered: dict[int, str] = field(default_factory=dict)
@@ -96,10 +99,11 @@ class _Changes:
     until: Millis
     projects: deque[tuple[str, int]]
     repositories: dict[str, deque[str]] = field(default_factory=dict)
+    reading: Reading | None = None
 
     @property
     def left(self) -> bool:
-        return bool(self.projects or self.repositories)
+        return bool(self.projects or self.repositories or self.reading)
 
     def next(self) -> str:
         """A repository that changed, of each project in turn."""
@@ -140,6 +144,7 @@ class Sweep:
         )
         self._started_at: Millis = clock.now()
         self._is_first = True
+        self._interrupted = 0
         self._next_at: Millis = 0
         self._scope = Scope({})
         self._scope_at: Millis = 0
@@ -175,6 +180,9 @@ class Sweep:
             )
             self._next_at = min(self._next_at, self._clock.now() + AGAIN)
             self._changes = None
+            self._interrupted += 1
+            if self._interrupted == OFTEN:
+                await self._tell_trouble(f"it was interrupted {OFTEN} times, by {error.message}")
             return min(AGAIN, self._every) / SECOND
 
     async def _begin(self, row: HarborRow, now: Millis) -> None:
@@ -276,17 +284,22 @@ class Sweep:
             await self._end_pass()
 
     async def _follow_changes(self, changes: _Changes) -> None:
+        if changes.reading is not None:
+            if await self._repositories.go_on(changes.reading):
+                changes.reading = None
+            return
         if not changes.projects:
-            await self._compare(changes.next())
+            changes.reading = await self._begin_reading(changes.next())
             return
         project, page = changes.projects.popleft()
         self._budget.spend(1)
         try:
             listed = await self._client.repositories(project, page, changed_since=changes.since)
         except OutboundError as error:
-            self._refuse("repositories", project, error)
+            await self._refuse(project, error)
             return
         self._sources.allow("repositories", project)
+        self._repositories.troubled.pop(f"{project}/", None)
         if listed:
             waiting = changes.repositories.setdefault(project, deque())
             waiting.extend(one.name for one in listed)
@@ -307,14 +320,7 @@ class Sweep:
     async def _go_through(self, project: _Project) -> None:
         """The next repository of a project, or the next page of them, or its end."""
         if project.waiting:
-            identity, repository = project.waiting[0]
-            project.seen.add(repository)
-            tags = await self._compare(repository, whole=True)
-            project.waiting.popleft()
-            project.cursor = max(project.cursor, identity)
-            await self._database.write(
-                lambda c: sweeps.advance(c, self._name, project.name, project.cursor, 1, tags)
-            )
+            await self._read_next(project)
             return
         if project.listed_all:
             await self._end_project(project)
@@ -325,7 +331,7 @@ class Sweep:
                 project.name, project.page, after=project.cursor
             )
         except OutboundError as error:
-            self._refuse("repositories", project.name, error)
+            await self._refuse(project.name, error)
             listed, project.whole = [], False
         if project.take(listed):
             await self._end_project(project)
@@ -337,6 +343,8 @@ class Sweep:
             # `rotate` comes after this; the next project keeps its turn.
             self._pass.rotate(1)
         now = self._clock.now()
+        if project.whole:
+            self._repositories.forget_troubles(project.name, project.seen)
 
         def end(connection: Connection) -> int:
             sweeps.end_project(connection, self._name, project.name, now)
@@ -357,6 +365,7 @@ class Sweep:
     async def _end_pass(self) -> None:
         self._pass = None
         now = self._clock.now()
+        self._repositories.forget_beyond(self._scope)
 
         def end(connection: Connection) -> bool:
             row = policies.harbor_row(connection, self._name)
@@ -370,19 +379,39 @@ class Sweep:
             self._ended(self._name, (now - self._pass_began_at) / SECOND)
         await self._tell_trouble()
 
-    async def _compare(self, repository: str, *, whole: bool = False) -> int:
-        """One repository with what is known of it, by rules that are young; its tags."""
+    async def _read_next(self, project: _Project) -> None:
+        """A page of the next repository; what was read to its end is never read again."""
+        identity, repository = project.waiting[0]
+        if project.reading is None:
+            project.seen.add(repository)
+            project.reading = await self._begin_reading(repository, whole=True)
+        reading = project.reading
+        if reading is not None and not await self._repositories.go_on(reading):
+            return
+        tags = reading.comparison.tags if reading is not None else 0
+        project.reading = None
+        project.waiting.popleft()
+        project.cursor = max(project.cursor, identity)
+        await self._database.write(
+            lambda c: sweeps.advance(c, self._name, project.name, project.cursor, 1, tags)
+        )
+
+    async def _begin_reading(self, repository: str, *, whole: bool = False) -> Reading | None:
+        """Begin with one repository, by rules that are young."""
         if self._clock.now() - self._scope_at > SCOPE_KEPT:
             await self._take_scope()
-        return await self._repositories.compare(
+        return await self._repositories.begin(
             repository, self._scope, self._scope_until, whole=whole
         )
 
-    def _refuse(self, way: str, project: str, error: OutboundError) -> None:
-        """A project that we may not list: the planner says so, and the others go on."""
-        if error.kind != "forbidden":
+    async def _refuse(self, project: str, error: OutboundError) -> None:
+        """A project that we cannot list: that is said, and the others go on."""
+        if error.kind == "forbidden":
+            self._sources.refuse("repositories", project)
+        elif await self._repositories.is_own(error):
+            self._repositories.troubled[f"{project}/"] = error.message
+        else:
             raise error
-        self._sources.refuse(way, project)
 
     async def _tell_unseen(self, unseen: set[str]) -> None:
         if unseen == self._unseen:
@@ -391,11 +420,17 @@ class Sweep:
         found = [_not_shown(self._name, sorted(unseen))] if unseen else []
         await self._database.write(lambda c: findings.replace(c, self._name, "sweep", found, now))
 
-    async def _tell_trouble(self) -> None:
-        """Repositories that could not be compared, until they could."""
-        now = self._clock.now()
-        troubled = self._repositories.troubled
-        found = [_unread(self._name, troubled)] if troubled else []
+    async def _tell_trouble(self, interrupted: str = "") -> None:
+        """What could not be compared, until it could."""
+        now, troubled = self._clock.now(), self._repositories.troubled
+        self._interrupted = self._interrupted if interrupted else 0
+        found = []
+        if interrupted:
+            found = [_incomplete(self._name, f"does not end: {interrupted}")]
+        elif troubled:
+            name, why = next(iter(sorted(troubled.items())))
+            more = f" and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+            found = [_incomplete(self._name, f"could not compare {name}{more}: {why}")]
         await self._database.write(
             lambda c: findings.replace(c, self._name, "sweep repositories", found, now)
         )
@@ -435,13 +470,11 @@ def _not_shown(harbor: str, projects: list[str]) -> Finding:
     )
 
 
-def _unread(harbor: str, troubled: dict[str, str]) -> Finding:
-    name, why = next(iter(sorted(troubled.items())))
-    more = f" and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+def _incomplete(harbor: str, why: str) -> Finding:
     return Finding(
         "sweep_incomplete",
         Severity.WARNING,
         f"harbor {harbor}: repositories",
-        f"The sweep could not compare {name}{more}: {why}.",
-        "Ask Harbor for its artifacts; what is not announced from there is not found until then.",
+        f"The sweep of Harbor {harbor} {why}.",
+        "Ask Harbor for what it names; what is not announced there is not found until then.",
     )
