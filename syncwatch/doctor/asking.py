@@ -203,8 +203,8 @@ class AskingHarbor:
     async def _newest(self, repository: str) -> tuple[Sized, ...] | Unasked:
         """The newest images of a repository, a hundred at most."""
         path = f"{repository_path(repository)}/artifacts"
-        query = {"with_tag": "true", "with_accessory": "true", "sort": "-push_time"}
-        found = await _or_why(self._client.page(Sized, path, 1, **query))
+        query = {"with_tag": "true", "with_label": "true", "with_accessory": "true"}
+        found = await _or_why(self._client.page(Sized, path, 1, **query, sort="-push_time"))
         return found if isinstance(found, Unasked) else tuple(found)
 
 

@@ -36,6 +36,7 @@ class Sized(msgspec.Struct, frozen=True):
     tags: list[wire.Tag] | None = None
     references: list[wire.Reference] | None = None
     accessories: list[wire.Accessory] | None = None
+    labels: list[wire.Label] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,7 +10,14 @@ from syncwatch.doctor.evidence import Sized, Unasked
 from syncwatch.errors import FlatteningError, PatternError
 from syncwatch.harbor import wire
 from syncwatch.model import MINUTE, SECOND, Finding, Severity, Trigger
-from syncwatch.plan.matching import Artifact, covers, destination_repository, matches, select
+from syncwatch.plan.matching import (
+    Artifact,
+    check_pattern,
+    covers,
+    destination_repository,
+    matches,
+    select,
+)
 from syncwatch.plan.promises import filters_of, next_run
 
 if TYPE_CHECKING:
@@ -138,8 +145,15 @@ def _scope(rule: RuleSeen, subject: str, names: Sequence[str], scope: ScopeSeen)
         return told("scope", subject, "", [deep])
     if not names:
         return _nothing(rule, subject, scope, "no repository")
-    if _filters_by_tag(rule.rules) and _no_tag_passes(rule.rules, names, scope):
+    if _is_malformed(rule.rules):
+        # The check of the rule itself says what is wrong with it.
+        return untold("scope", subject, "A malformed filter selects nothing.")
+    passing = _passing(rule.rules, names, scope)
+    if passing is False:
         return _nothing(rule, subject, scope, "no artifact of the repositories that they reach")
+    if passing is None:
+        why = "Not all artifacts were looked at, and of those that were none passes its filters."
+        return untold("scope", subject, why)
     shown = f"{', '.join(names[:NAMED])}{' and more' if len(names) > NAMED else ''}"
     return told("scope", subject, f"Its filters reach {len(names)} repositories: {shown}.")
 
@@ -159,19 +173,42 @@ def _nothing(rule: RuleSeen, subject: str, scope: ScopeSeen, what: str) -> Check
     return told("scope", subject, "", [found])
 
 
-def _filters_by_tag(rules: Rules) -> bool:
-    return any(kind == "tag" and value for kind, value, _ in rules.filters)
+def _passing(rules: Rules, names: Sequence[str], scope: ScopeSeen) -> bool | None:
+    """Whether an artifact passes the other filters, None where not all are known.
 
-
-def _no_tag_passes(rules: Rules, names: Sequence[str], scope: ScopeSeen) -> bool:
-    """Whether every artifact of every repository is known, and none passes the tag filters."""
+    True as well where there are no such filters, or no artifacts yet.
+    """
+    filters = _selecting(rules)
+    if not any(one.type != "name" and one.value for one in filters):
+        return True
     known = _samples(scope)
+    artifacts = [(name, one) for name in names for one in _sized(known.get(name))]
+    if any(_passes(filters, name, one) is not None for name, one in artifacts):
+        return True
     cut = {name for project in scope.projects.values() for name in project.cut}
     if any(name in cut or isinstance(known.get(name), Unasked | None) for name in names):
-        return False
-    filters = [one for one in filters_of(rules) if one.type in ("name", "tag")]
-    artifacts = [(name, one) for name in names for one in _sized(known[name])]
-    return bool(artifacts) and not any(_passes(filters, name, one) for name, one in artifacts)
+        return None
+    return not artifacts
+
+
+def _is_malformed(rules: Rules) -> bool:
+    try:
+        for kind, value, _ in rules.filters:
+            if kind in ("name", "tag") and isinstance(value, str):
+                check_pattern(value, for_tags=kind == "tag")
+    except PatternError:
+        return True
+    return False
+
+
+def _selecting(rules: Rules) -> list[Filter]:
+    """The filters that artifacts can be held against: a push carries no labels."""
+    runs = rules.trigger != Trigger.EVENT_BASED
+    return [
+        one
+        for one in filters_of(rules)
+        if one.type in ("name", "tag") or (one.type == "label" and runs)
+    ]
 
 
 def _samples(scope: ScopeSeen) -> dict[str, tuple[Sized, ...] | Unasked]:
@@ -188,8 +225,9 @@ def _sized(sample: tuple[Sized, ...] | Unasked | None) -> tuple[Sized, ...]:
 
 def _passes(filters: Sequence[Filter], repository: str, artifact: Sized) -> tuple[str, ...] | None:
     """The tags of an artifact that pass; None where it does not pass at all."""
+    labels = [one.name for one in artifact.labels or ()]
     try:
-        chosen = select(filters, repository, [Artifact(artifact.digest, artifact.names, ())])
+        chosen = select(filters, repository, [Artifact(artifact.digest, artifact.names, labels)])
     except PatternError:
         return None
     return tuple(chosen[0].tags) if chosen else None

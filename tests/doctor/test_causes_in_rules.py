@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from clinic import DESTINATION, POLICY, clinic, named
 
 from syncwatch.doctor.checks import Outcome
@@ -70,6 +71,33 @@ async def test_a_rules_tag_filter_matches_nothing(tmp_path: Path) -> None:
         assert "'v*'" in one.message
         place.push(tag="v1")
         assert "matches_nothing" not in named(await place.findings())
+
+
+@pytest.mark.parametrize("trigger", ["scheduled", "manual"])
+async def test_the_labels_that_a_run_wants_are_on_nothing(tmp_path: Path, trigger: str) -> None:
+    async with clinic(tmp_path) as place:
+        wanted = {"type": "label", "value": ["approved"], "decoration": "matches"}
+        cron = "0 0 0 * * *" if trigger == "scheduled" else ""
+        place.harbor.create_policy(
+            "labelled", DESTINATION, pattern="apps/**", filters=[wanted], trigger=trigger, cron=cron
+        )
+        one = await place.finding("matches_nothing")
+        assert one.subject == "policy labelled"
+        assert "approved" in one.message
+        place.harbor.label("apps/web", "1.0", place.harbor.create_label("approved"))
+        assert (await place.check("scope", "policy labelled")).outcome is Outcome.OK
+
+
+async def test_a_malformed_filter_of_a_run_is_told_once(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        broken = {"type": "tag", "value": "{a", "decoration": "matches"}
+        place.harbor.create_policy(
+            "broken", DESTINATION, pattern="apps/**", filters=[broken], trigger="manual"
+        )
+        found = await place.findings()
+        told = [one.finding for one in found if one.subject.startswith("policy broken")]
+        assert told == ["malformed_pattern"]
+        assert (await place.check("scope", "policy broken")).outcome is Outcome.CANNOT_TELL
 
 
 async def test_of_a_repository_with_many_images_those_that_tell_are_kept(tmp_path: Path) -> None:
