@@ -155,7 +155,13 @@ def _scope(rule: RuleSeen, subject: str, names: Sequence[str], scope: ScopeSeen)
         why = "Not all artifacts were looked at, and of those that were none passes its filters."
         return untold("scope", subject, why)
     shown = f"{', '.join(names[:NAMED])}{' and more' if len(names) > NAMED else ''}"
-    return told("scope", subject, f"Its filters reach {len(names)} repositories: {shown}.")
+    # Harbor does not say how many projects there are that it does not show us.
+    filters = filters_of(rule.rules)
+    seen = sum(reaches(filters, project) for project in scope.projects)
+    where = f"{seen} project{'s' * (seen != 1)} in its scope that we may see"
+    return told(
+        "scope", subject, f"Its filters reach {len(names)} repositories of {where}: {shown}."
+    )
 
 
 def _nothing(rule: RuleSeen, subject: str, scope: ScopeSeen, what: str) -> Checked:

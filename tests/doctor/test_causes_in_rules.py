@@ -201,6 +201,13 @@ async def test_a_schedule_never_comes(tmp_path: Path) -> None:
         assert one.subject == SUBJECT
 
 
+async def test_what_a_rule_reaches_is_told_for_the_projects_that_are_shown(tmp_path: Path) -> None:
+    async with clinic(tmp_path) as place:
+        place.harbor.create_project("other")
+        told = (await place.check("scope", SUBJECT)).message
+        assert "1 repositories of 1 project in its scope that we may see: apps/web." in told
+
+
 async def test_what_could_not_be_listed_is_not_called_nothing(tmp_path: Path) -> None:
     async with clinic(tmp_path) as place:
         place.refuse("repository", "list")
