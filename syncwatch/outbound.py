@@ -85,6 +85,7 @@ class Outbound:
     timed: `timeout` (seconds) runs from the connection to the last byte, so that neither a busy
     pool looks like a dead peer nor a dripping body lives for ever. `ca_file` adds its certificates
     to the system's. `observe` is told the status or "error", and the seconds, once a request.
+    `allowed` is waited for at the last moment before each, when its connection stands.
     """
 
     def __init__(
@@ -96,12 +97,14 @@ class Outbound:
         insecure_skip_verify: bool = False,
         observe: Callable[[str, float], None] = lambda _code, _seconds: None,
         user_agent: str = USER_AGENT,
+        allowed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._timeout = timeout
         self._concurrency = concurrency
         self._ca_file = ca_file
         self._observe = observe
         self._user_agent = user_agent
+        self._allowed = allowed
         self._turns = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
@@ -230,12 +233,23 @@ class Outbound:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
             auto_decompress=False,
+            trace_configs=[_waiting_for(self._allowed)] if self._allowed else None,
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
         )
 
     def _explained(self, error: Exception, target: URL) -> OutboundError:
         kind, words = _diagnosis(error, self._timeout)
         return OutboundError(kind, f"{_origin(target)}: {words}")
+
+
+def _waiting_for(allowed: Callable[[], Awaitable[None]]) -> aiohttp.TraceConfig:
+    async def wait(*_told: object) -> None:
+        await allowed()
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(wait)
+    tracing.on_connection_reuseconn.append(wait)
+    return tracing
 
 
 def _target(url: str) -> URL:

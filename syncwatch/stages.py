@@ -96,7 +96,7 @@ class Stages:
         self._began = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._shares: dict[str, _Share] = {}
-        self._clients = {one.name: self._client(one) for one in settings.harbors}
+        self._clients = {one.name: self._client(one, at_once=2) for one in settings.harbors}
         self._up: dict[int, bool] = {}
         self._up_untold: dict[int, bool] = {}
         self._paused: dict[int, Millis] = {}
@@ -170,7 +170,7 @@ class Stages:
         )
 
     def source(self, harbor: str) -> HarborClient | None:
-        """Whom to ask about images at a harbor that is watched."""
+        """Whom to ask about images at a harbor that is watched, whoever holds its lease."""
         return self._clients.get(harbor)
 
     async def _begin(self) -> None:
@@ -205,6 +205,10 @@ class Stages:
 
     def _holds(self, lease: str) -> bool:
         return self._holding is None or self._holding.holds(lease)
+
+    def _allowed(self, lease: str) -> Callable[[], Awaitable[None]] | None:
+        """What each request on behalf of a lease waits for."""
+        return partial(self._holding.held, lease) if self._holding is not None else None
 
     def _is_free(self, lease: str) -> bool:
         """Whether to begin with it; what has not ended yet is not begun again."""
@@ -248,7 +252,8 @@ class Stages:
         self._shares.pop(lease, None)
 
     def _watch(self, harbor: HarborSettings) -> None:
-        client = self._clients[harbor.name]
+        lease = _of_harbor(harbor.name)
+        client = self._client(harbor, lease=lease)
         looking = Looking(
             client,
             self._database,
@@ -286,7 +291,7 @@ class Stages:
             counted=self._metrics.execution_ended,
         )
         # Questions and connections of its own: it stands in no push's way.
-        beside = self._client(harbor, at_once=2)
+        beside = self._client(harbor, lease=lease, at_once=2)
         sweep = Sweep(
             harbor=harbor,
             client=beside,
@@ -310,15 +315,23 @@ class Stages:
             f"sweep {harbor.name}": sweep.turn,
             f"doctor {harbor.name}": doctor.turn,
         }
-        self._begin_share(_of_harbor(harbor.name), _Share(close=beside.close), loops)
 
-    def _client(self, harbor: HarborSettings, *, at_once: int = 6) -> HarborClient:
+        async def close() -> None:
+            await client.close()
+            await beside.close()
+
+        self._begin_share(lease, _Share(close=close), loops)
+
+    def _client(
+        self, harbor: HarborSettings, *, lease: str | None = None, at_once: int = 6
+    ) -> HarborClient:
         outbound = Outbound(
             timeout=harbor.timeout.total_seconds(),
             concurrency=at_once,
             ca_file=harbor.ca_file,
             insecure_skip_verify=harbor.insecure_skip_verify,
             observe=self._metrics.harbor_asked(harbor.name),
+            allowed=self._allowed(lease) if lease else None,
         )
         credential = harbor.credential
         return HarborClient(
@@ -369,12 +382,14 @@ class Stages:
 
     def _begin_verifying(self, destination: Destination, known: Sequence[Destination]) -> None:
         settings = for_destination(self._settings, destination)
+        lease = _of_destination(destination.id)
         outbound = Outbound(
             timeout=settings.timeout.total_seconds(),
             concurrency=settings.concurrency,
             ca_file=settings.ca_file,
             insecure_skip_verify=settings.insecure_skip_verify,
             observe=self._metrics.registry_asked(destination.harbor, destination.name),
+            allowed=self._allowed(lease),
         )
         credential = settings.credential
         client = RegistryClient(
@@ -408,7 +423,6 @@ class Stages:
             await outbound.close()
 
         share = _Share(close=close, destination=destination)
-        lease = _of_destination(destination.id)
         self._begin_share(lease, share, {verifier.loop_name: verifier.turn})
 
     def _terms(self, destination: Destination, settings: DestinationSettings) -> Terms:

@@ -36,6 +36,9 @@ HANDED = 1 / 10
 """Of the configured time: gauges of a lease that its holder gave back are shown so much later: one
 scrape of all replicas must not find them at both."""
 
+HELD_AGAIN = 0.05
+"""Seconds until who waits for a lease looks again."""
+
 LOOP = "leases"
 
 
@@ -78,6 +81,14 @@ class Holding:
     def holds(self, name: str) -> bool:
         """Whether this lease may be worked on now."""
         return name in self._held and name not in self._giving and _since_boot() < self._until
+
+    async def held(self, name: str) -> None:
+        """Wait until this lease may be worked on; `stop` ends who waits for one that is lost.
+
+        A process that was stopped for a while goes on where it was, before `guard` does.
+        """
+        while not self.holds(name):  # noqa: ASYNC110 - time alone ends it, without an event
+            await asyncio.sleep(HELD_AGAIN)
 
     def shows(self, name: str) -> bool:
         """Whether its gauges are this replica's."""

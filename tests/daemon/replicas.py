@@ -45,12 +45,19 @@ class CountingRegistry(LabRegistry):
     def __init__(self) -> None:
         super().__init__()
         self.most = 0
+        self.peers: Counter[tuple[str, int]] = Counter()
+        """How many requests of ours came by each connection."""
         self._under_way: dict[int, web.Request] = {}
+
+    def asking_peers(self) -> set[tuple[str, int]]:
+        """The connections by which a request of ours is under way."""
+        return {_peer(one) for one in self._under_way.values()}
 
     async def _ask(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Accept-Encoding") != "identity":
             return await super()._ask(request)
         self._under_way[id(request)] = request
+        self.peers[_peer(request)] += 1
         # Connections that were closed before this one was opened are told in the same round.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -61,6 +68,10 @@ class CountingRegistry(LabRegistry):
             return await super()._ask(request)
         finally:
             del self._under_way[id(request)]
+
+
+def _peer(request: web.Request) -> tuple[str, int]:
+    return request._transport_peername[:2]
 
 
 class Balancer:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from replicas import Replicated, replicated, scrape_until
 from running import until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from servers.daemon import Served
 
 REPLICAS = int(os.environ.get("REPLICAS", "2"))
 KILLS = int(os.environ.get("KILLS", "2"))
@@ -77,6 +81,64 @@ async def test_while_replicas_die_nothing_is_settled_twice_or_forgotten_and_no_l
     assert stage.doubled == []
     assert max(most.values()) <= stage.concurrency
     assert "turn_crashed" not in said
+
+
+async def test_a_harbor_that_only_one_replica_s_configuration_names_is_watched_by_that_one(
+    tmp_path: Path,
+) -> None:
+    async with replicated(tmp_path, replicas=2, destinations=1, lease="600ms") as stage:
+        holder = 'syncwatch_leases{kind="harbor"} 1.0'
+
+        async def holding() -> Served | None:
+            told = [one for one in stage.replicas if holder in await one.get("/metrics")]
+            return told[0] if told else None
+
+        one = await until(holding)
+        document = yaml.safe_load(one.config.read_text())
+        # It sorts before the one that both know, and so would be given back first.
+        document["harbors"].append(document["harbors"][0] | {"name": "another"})
+        one.config.write_text(yaml.safe_dump(document))
+        one.process.send_signal(signal.SIGHUP)
+
+        async def ready() -> bool:
+            return "true" in await one.get("/readyz")
+
+        await until(lambda: asyncio.sleep(0, "configuration_reloaded" in one.said()))
+        await until(ready, within=8)
+
+
+async def test_what_was_stopped_for_longer_than_its_lease_asks_nobody_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with replicated(tmp_path, replicas=2, destinations=1, lease="600ms") as stage:
+        (registry,) = stage.registries.values()
+        await until(stage.all_shown)
+        held = await stage.held()
+        holder, other = sorted(stage.replicas, key=lambda one: -held[stage.replicas.index(one)])
+        for _ in range(4):
+            stage.push()
+        await stage.harbor.idle()
+        await until(lambda: asyncio.sleep(0, len(registry.asking_peers()) > 1))
+        holder.process.send_signal(signal.SIGSTOP)
+        # Its connections; what it asked for meanwhile is answered, and waits to be read.
+        its_own = set(registry.peers)
+        count = 'syncwatch_leases{kind="destination"} 1.0'
+
+        async def taken() -> bool:
+            return count in await other.get("/metrics")
+
+        await until(taken)
+        await until(lambda: asyncio.sleep(0, its_own.isdisjoint(registry.asking_peers())))
+        registry.peers.clear()
+        holder.process.send_signal(signal.SIGCONT)
+        await until(lambda: asyncio.sleep(0, "lease_lost" in holder.said()))
+
+        async def verified() -> bool:
+            return stage.states() == {"verified": stage.pushed}
+
+        await until(verified)
+        assert its_own
+        assert not its_own & registry.peers.keys()
 
 
 async def test_leases_spread_when_a_replica_joins_and_go_to_the_others_when_it_stops(
