@@ -75,7 +75,6 @@ class Holding:
         self._giving: set[str] = set()
         self._until = 0.0
         self._alive = 0
-        self._alone: frozenset[str] = frozenset()
         self._failing = False
 
     def holds(self, name: str) -> bool:
@@ -105,7 +104,7 @@ class Holding:
         lasts = round(self._lease * LASTS * 1000)
         try:
             found = await self._database.write_apart(
-                lambda c: leases.turn(c, self._me, self._wanted(c), lasts, self._alone)
+                lambda c: leases.turn(c, self._me, self._wanted(c), lasts)
             )
         except StoreError as error:
             if not self._failing:
@@ -117,8 +116,6 @@ class Holding:
         if _since_boot() >= until:
             return 0.0
         self._until = until
-        # Whoever comes or goes may want, or may have wanted, something else.
-        self._alone = found.alone if found.alive == self._alive else frozenset()
         await self._adopt(found)
         if found.alive != self._alive:
             self._meet(found.alive)

@@ -3,7 +3,8 @@
 A lease is named "harbor NAME", "destination ID" or "store". Once in a while each replica says that
 it is alive, renews what it holds, takes what is free and names what is more than its share, which
 it gives back once that work has stopped. All in one transaction of conditional statements, so that
-of two who want the same one gets it. Times are milliseconds of the database's clock.
+of two who want the same one gets it. What a replica wants is kept as `holder` of "wants REPLICA",
+one name a line, and is void with it. Times are milliseconds of the database's clock.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from syncwatch.model import Millis
 
+WANTS = "wants "
+"""Begins the names of rows that tell what a replica wants."""
+
 NOBODY = ""
 """The holder of a lease that was given back."""
 
@@ -36,14 +40,12 @@ class Turn:
     """What one turn came to.
 
     `mine` are the leases held now, `handed` those of them that their holder before gave back just
-    now, `too_many` those to be given back, `alone` those that nobody else seems to want; another's
-    may run out in `next_in` milliseconds.
+    now, `too_many` those to be given back; another's may run out in `next_in` milliseconds.
     """
 
     mine: frozenset[str]
     handed: frozenset[str]
     too_many: Sequence[str]
-    alone: frozenset[str]
     alive: int
     next_in: Millis | None
 
@@ -54,43 +56,34 @@ class _Lease:
     expires_at: Millis
 
 
-def turn(
-    connection: Connection,
-    me: str,
-    wanted: Collection[str],
-    lasts: Millis,
-    alone: Collection[str] = frozenset(),
-) -> Turn:
+def turn(connection: Connection, me: str, wanted: Collection[str], lasts: Millis) -> Turn:
     """Say that `me` is alive; renew, and take of what is `wanted`, for `lasts` milliseconds.
 
-    Replicas need not want the same: one may not have read a new configuration yet. What was left
-    to others for so long and taken by none, they do not know: it is mine `alone`, and not divided
-    as long as the next turn is told so.
+    Replicas need not want the same: one may not have read a new configuration yet. Each lease is
+    divided among those that want it.
     """
     now = clock(connection)
-    alive = _say_alive(connection, me, now, now - lasts)
+    _say_alive(connection, me, now, now - lasts)
+    alive = _say_wanted(connection, me, wanted, now, now + lasts)
     renewed = _renew(connection, me, wanted, now, now + lasts)
     rows = {
         row.name: _Lease(row.holder, row.expires_at)
         for row in connection.execute(select(leases).where(leases.c.name.in_(wanted)))
     }
-    _name(connection, set(wanted) - rows.keys(), now)
     held = {name: row.holder for name, row in rows.items() if row.expires_at > now}
-    left = {name for name, row in rows.items() if row.expires_at <= now - lasts}
-    not_divided = left | {name for name in alone if held.get(name) == me}
     too_many: list[str] = []
-    free = set(left)
-    for names in _kinds(set(wanted) - not_divided):
-        share = divide(names, held, me, alive)
+    taken: set[str] = set()
+    for names, wanting in _parts(wanted, alive):
+        share = divide(names, held, me, wanting)
         too_many += share.too_many
-        free |= set(share.free_for_me)
-    taken = {name for name in sorted(free) if _take(connection, me, name, now, now + lasts)}
+        for name in share.free_for_me:
+            if _take(connection, me, name, now, now + lasts):
+                taken.add(name)
     others = [one.expires_at for one in rows.values() if one.expires_at > now and one.holder != me]
     return Turn(
         mine=frozenset(renewed | taken),
         handed=frozenset(name for name in taken if name in rows and rows[name].holder == NOBODY),
         too_many=too_many,
-        alone=frozenset(not_divided & (renewed | taken)),
         alive=len(alive),
         next_in=min(others) - now if others else None,
     )
@@ -143,6 +136,7 @@ def leave(connection: Connection, me: str) -> None:
     )
     connection.execute(delete(findings).where(findings.c.source == reload_source(me)))
     connection.execute(delete(replicas).where(replicas.c.id == me))
+    connection.execute(delete(leases).where(leases.c.name == WANTS + me))
 
 
 def reload_source(me: str) -> str:
@@ -159,8 +153,8 @@ def clock(connection: Connection) -> Millis:
     return int(connection.execute(text(query)).scalar_one())
 
 
-def _say_alive(connection: Connection, me: str, now: Millis, dead_before: Millis) -> set[str]:
-    """The replicas alive, me too; the dead are forgotten."""
+def _say_alive(connection: Connection, me: str, now: Millis, dead_before: Millis) -> None:
+    """The dead are forgotten."""
     say = insert(connection)(replicas).values(id=me, seen_at=now)
     connection.execute(say.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
     rows = connection.execute(select(replicas)).all()
@@ -169,8 +163,22 @@ def _say_alive(connection: Connection, me: str, now: Millis, dead_before: Millis
         told = [reload_source(one) for one in dead]
         connection.execute(delete(findings).where(findings.c.source.in_(told)))
         connection.execute(delete(replicas).where(replicas.c.seen_at <= dead_before))
+        connection.execute(delete(leases).where(leases.c.name.in_([WANTS + one for one in dead])))
         connection.execute(delete(leases).where(leases.c.expires_at < now - FORGOTTEN_AFTER))
-    return {row.id for row in rows if row.seen_at > dead_before}
+
+
+def _say_wanted(
+    connection: Connection, me: str, wanted: Collection[str], now: Millis, until: Millis
+) -> dict[str, frozenset[str]]:
+    """What each replica alive wants, me too."""
+    row = {"holder": "\n".join(sorted(wanted)), "expires_at": until}
+    say = insert(connection)(leases).values(name=WANTS + me, **row)
+    connection.execute(say.on_conflict_do_update(index_elements=["name"], set_=row))
+    told = connection.execute(
+        select(leases).where(leases.c.name.startswith(WANTS), leases.c.expires_at > now)
+    )
+    wants = {one.name.removeprefix(WANTS): frozenset(one.holder.split("\n")) for one in told}
+    return wants | {me: frozenset(wanted)}
 
 
 def _renew(
@@ -186,13 +194,6 @@ def _renew(
     return set(renewed.scalars())
 
 
-def _name(connection: Connection, names: Collection[str], now: Millis) -> None:
-    """Leases that were never held are free from now on: it is known for how long."""
-    fresh = [{"name": one, "holder": NOBODY, "expires_at": now} for one in sorted(names)]
-    if fresh:
-        connection.execute(insert(connection)(leases).on_conflict_do_nothing(), fresh)
-
-
 def _take(connection: Connection, me: str, name: str, now: Millis, until: Millis) -> bool:
     mine = {"holder": me, "expires_at": until}
     taking = insert(connection)(leases).values(name=name, **mine)
@@ -205,12 +206,15 @@ def _take(connection: Connection, me: str, name: str, now: Millis, until: Millis
     return taken.scalar() is not None
 
 
-def _kinds(names: Collection[str]) -> list[list[str]]:
-    """Names by their kind, each divided by itself."""
-    kinds: dict[str, list[str]] = {}
-    for name in sorted(names):
-        kinds.setdefault(name.partition(" ")[0], []).append(name)
-    return list(kinds.values())
+def _parts(
+    wanted: Collection[str], alive: Mapping[str, Collection[str]]
+) -> list[tuple[list[str], list[str]]]:
+    """Names of one kind that the same replicas want, with those; each part is divided by itself."""
+    parts: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name in sorted(wanted):
+        wanting = tuple(sorted(one for one, wants in alive.items() if name in wants))
+        parts.setdefault((name.partition(" ")[0], wanting), []).append(name)
+    return [(names, list(wanting)) for (_, wanting), names in parts.items()]
 
 
 def count_of(names: Collection[str]) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,28 +58,29 @@ def test_a_lease_that_ran_out_is_another_s_and_is_not_renewed(connection: Connec
     assert leases.turn(connection, "a", WANTED, LONG).mine == frozenset()
 
 
-def test_what_only_one_knows_is_left_to_the_other_for_a_while_and_then_stays_with_that_one(
+def test_what_only_one_knows_is_left_to_nobody_and_divided_once_the_other_knows_it_too(
     connection: Connection,
 ) -> None:
-    lasts, both, alone = 150, ["harbor b"], frozenset[str]()
+    both = ["harbor b"]
     wanted = ["harbor a", *both]
-    leases.turn(connection, "new", both, lasts)
-
-    def turns() -> frozenset[str]:
-        nonlocal alone
-        leases.turn(connection, "old", both, lasts)
-        found = leases.turn(connection, "new", wanted, lasts, alone)
-        alone = found.alone
-        leases.release(connection, "new", found.too_many)
-        return found.mine
-
-    assert turns() == {"harbor b"}
-    end = time.monotonic() + 5
-    while (mine := turns()) == {"harbor b"}:
-        assert time.monotonic() < end
-    assert mine == turns() == turns() == set(wanted)
-    # Told no more, as somebody came or went, it gives back what is more than its share.
+    assert leases.turn(connection, "new", both, LONG).mine == {"harbor b"}
+    leases.turn(connection, "old", both, LONG)
+    for _ in range(3):
+        found = leases.turn(connection, "new", wanted, LONG)
+        assert (found.mine, found.too_many) == (set(wanted), [])
+        assert leases.turn(connection, "old", both, LONG).mine == set()
+    leases.turn(connection, "old", wanted, LONG)
     assert leases.turn(connection, "new", wanted, LONG).too_many == ["harbor a"]
+    leases.release(connection, "new", ["harbor a"])
+    assert leases.turn(connection, "old", wanted, LONG).mine == {"harbor a"}
+
+
+def test_what_one_that_left_or_died_wanted_counts_no_more(connection: Connection) -> None:
+    leases.turn(connection, "left", WANTED, LONG)
+    leases.turn(connection, "died", WANTED, -1)
+    leases.leave(connection, "left")
+    found = leases.turn(connection, "a", WANTED, LONG)
+    assert (found.alive, found.mine) == (1, set(WANTED))
 
 
 @pytest.mark.parametrize("replicas", range(1, 8))
