@@ -58,7 +58,7 @@ def health_routes(
 
     async def readyz(_request: web.Request) -> web.Response:
         try:
-            snapshot = await database.read(lambda c: reading.snapshot(c, watched()))
+            snapshot = await database.read_soon(lambda c: reading.snapshot(c, watched()))
         except StoreError as error:
             return _error(503, "store_unavailable", str(error))
         seen = {one.name for one in snapshot.harbors if one.last_look_at is not None}
@@ -129,7 +129,9 @@ class Api:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """The exposition. While the store is away the last picture stays, its ages growing."""
         try:
-            snapshot = await self._database.read(lambda c: reading.snapshot(c, self._watched()))
+            snapshot = await self._database.read_soon(
+                lambda c: reading.snapshot(c, self._watched())
+            )
             self._metrics.show(snapshot, self._surroundings)
         except StoreError:
             pass
@@ -137,7 +139,7 @@ class Api:
 
     async def status(self, _request: web.Request) -> web.Response:
         """What is watched, and how it is doing, in one answer."""
-        snapshot, runs, swept = await self._database.read(
+        snapshot, runs, swept = await self._database.read_soon(
             lambda c: (
                 reading.snapshot(c, self._watched()),
                 reading.last_executions(c),

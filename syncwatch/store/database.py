@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import create_engine, delete, event, insert
+from sqlalchemy import create_engine, delete, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READERS = 4
+SOON = 3.0
+"""Seconds, well below those that Prometheus gives a scrape (10)."""
 
 
 class Database:
@@ -55,15 +57,16 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store reader")
         self._alone = ThreadPoolExecutor(1, thread_name_prefix="store apart")
         self._lock: int | None = None
+        self._unread = ""
 
     @property
     def trouble(self) -> str:
-        """Why the last thing written could not be; empty while writing goes well."""
+        """Why the last thing could not be written, or be read soon; empty while all goes well."""
         writers = [one for one in (self._writer, self._inbox) if one is not None]
-        return next((one.trouble for one in writers if one.trouble), "")
+        return next((one.trouble for one in writers if one.trouble), self._unread)
 
     async def try_again(self) -> None:
-        """Where the last thing written could not be, write what says whether it is so still.
+        """Where there was trouble, do what says whether it is so still.
 
         Nothing else may come to be written by that connection, as nobody delivers to a daemon that
         is not ready. Raises StoreError while the trouble lasts.
@@ -71,6 +74,8 @@ class Database:
         for writer in (self._writer, self._inbox):
             if writer is not None and writer.trouble:
                 await writer.write(_come_and_go)
+        if self._unread:
+            await self.read_soon(_look)
 
     async def open(self) -> None:
         """Lock (SQLite), connect, bring the schema up to date, start the writers."""
@@ -137,6 +142,17 @@ class Database:
         if self._apart is None:
             raise StoreError("the store is not open")
         return {**self._apart.dialect.create_connect_args(self._url)[1], **_POSTGRESQL}
+
+    async def read_soon(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, for who asks us and does not wait long: a server may hang for minutes."""
+        try:
+            async with asyncio.timeout(SOON):
+                found = await self.read(work)
+        except TimeoutError:
+            self._unread = "the store does not answer in time"
+            raise StoreError(self._unread) from None
+        self._unread = ""
+        return found
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` reads, in a snapshot of its own, in a reader's thread."""
@@ -215,6 +231,10 @@ def _come_and_go(connection: Connection) -> None:
     """A row that is gone before anybody can see it, and yet has to be written (a full disk)."""
     connection.execute(insert(replicas).values(id="", seen_at=0))
     connection.execute(delete(replicas).where(replicas.c.id == ""))
+
+
+def _look(connection: Connection) -> None:
+    connection.execute(select(replicas.c.id).limit(1))
 
 
 def _driver_url(url: str) -> URL:

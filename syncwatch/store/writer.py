@@ -29,6 +29,9 @@ T = TypeVar("T")
 GROUP_SECONDS = 0.005
 """How long one transaction may go on taking more work, so that nobody waits long behind others."""
 
+STUCK = 4.0
+"""Seconds without any answer that are trouble, though nothing has failed yet."""
+
 WAITING = 20_000
 """How many pieces of work may wait; above it a StoreError says so at once."""
 
@@ -51,9 +54,16 @@ class Writer:
         self._waiting = 0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write_forever, name=name)
-        self.trouble = ""
-        """Why the last thing written could not be; empty while writing goes well."""
+        self._trouble = ""
+        self._told_at = 0.0
         self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why the last thing written could not be; empty while writing goes well."""
+        if self._waiting and time.monotonic() - self._told_at > STUCK:
+            return "the store does not answer in time"
+        return self._trouble
 
     async def close(self) -> None:
         """Finish what was asked for."""
@@ -65,6 +75,8 @@ class Writer:
         if self._waiting >= WAITING:
             raise StoreError("the store is not keeping up: too much is waiting")
         future: asyncio.Future[T] = self._loop.create_future()
+        if not self._waiting:
+            self._told_at = time.monotonic()
         self._waiting += 1
         self._queue.put((work, future))
         return await future
@@ -119,8 +131,9 @@ class Writer:
     def _tell(self, group: list[_Work], outcomes: list[Any]) -> None:
         """In the loop's thread: whoever waits learns what came of it."""
         self._waiting -= len(group)
+        self._told_at = time.monotonic()
         failed = [one for one in outcomes if isinstance(one, StoreError) and one.of_the_store]
-        self.trouble = failed[-1].message if failed else ""
+        self._trouble = failed[-1].message if failed else ""
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.done():
                 continue

@@ -67,7 +67,8 @@ async def test_a_reload_while_postgresql_is_away_heals_by_itself_and_so_does_its
         scene(tmp_path, store=server.url, lease="600ms") as stage,
         stage.watched() as watched,
     ):
-        await server.stop()
+        # Politely: a crash would lose what this server, which is not durable, took just now.
+        await server.stop("fast")
         assert await watched.daemon.reload()
         # Harbor's balancer sends no second one to a daemon that is not ready.
         assert await webhook(watched) == 503
@@ -76,6 +77,26 @@ async def test_a_reload_while_postgresql_is_away_heals_by_itself_and_so_does_its
         await until(lambda: healed(watched), within=8)
         stage.push("after")
         await watched.row(reference="after", state="verified", within=8)
+
+
+@pytest.mark.real
+async def test_while_postgresql_hangs_it_is_told_soon(tmp_path: Path) -> None:
+    async with (
+        postgresql() as server,
+        scene(tmp_path, store=server.url) as stage,
+        stage.watched() as watched,
+    ):
+
+        async def up() -> bool:
+            return await watched.metric("syncwatch_harbor_up") == 1
+
+        await until(up)
+        with server.hanging():
+            ready, text = await asyncio.gather(readiness(watched), watched.metrics_text())
+        assert ready == 503
+        assert 'syncwatch_harbor_up{harbor="main"} 1.0' in text
+        assert "store_unwritable" in text
+        await until(lambda: healed(watched), within=8)
 
 
 async def test_the_finding_of_a_broken_file_goes_with_it_whatever_harbor_comes_first_then(

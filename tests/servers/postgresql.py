@@ -6,8 +6,9 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import pytest
 from servers import free_port, needs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 USER, PASSWORD, DATABASE = "syncwatch", "of this test", "syncwatch"
 
@@ -62,6 +63,20 @@ class PostgreSQL:
     async def stop(self, mode: str = "immediate") -> None:
         """Drop all connections, as a crash (`immediate`) or politely (`fast`)."""
         await self.do("pg_ctl", "-w", "-D", str(self.folder / "data"), "-m", mode, "stop")
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """The server and all that serve a connection stand still, for the length of a block."""
+        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        every = [main, *map(int, children)]
+        for pid in every:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in every:
+                os.kill(pid, signal.SIGCONT)
 
     async def fresh(self, name: str) -> str:
         """A new empty database; its URL."""
