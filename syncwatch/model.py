@@ -384,7 +384,8 @@ class Rules(msgspec.Struct, frozen=True):
     """What matters in a policy: a revision of it. Two policies with equal rules promise the same.
 
     `filters` are (type, value, decoration) as Harbor stores them. `pushes` is False for a policy
-    that pulls into this Harbor, which syncwatch does not follow.
+    that pulls into this Harbor, which syncwatch does not follow. `known` is False for a time in
+    which the policy was saved while nobody looked: it may have been disabled, or another one.
     """
 
     enabled: bool
@@ -397,6 +398,7 @@ class Rules(msgspec.Struct, frozen=True):
     deletion: bool
     pushes: bool
     path_type: str = ""
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Cause(StrEnum):
     REMOTE_SOURCE = "remote_source"
     DISABLED = "disabled"
     DISABLED_WHEN_PUSHED = "disabled_when_pushed"
+    SAVED_UNSEEN = "saved_unseen"
     MANUAL = "manual"
     SCHEDULE_UNREADABLE = "schedule_unreadable"
     BEFORE_RULE = "before_rule"

@@ -64,6 +64,8 @@ class Judging:
         if revision is None:
             before = self._before(rule, image)
             return self._refused(rule.today, image, today) if today else before
+        if not revision.rules.known and today is None:
+            return self._unseen(rule, image)
         then = self.obstacle(rule, revision, image)
         if then is None:
             return self._unless_stopped(rule, image, None, self._brings(rule, revision, image))
@@ -170,6 +172,15 @@ class Judging:
             return replace(brings, cause=Cause.BEFORE_WATCHING, why=told)
         told = f"{why}, and what policy {rule.name} did then is not known."
         return replace(brings, covers=None, cause=Cause.BEFORE_WATCHING, why=told)
+
+    def _unseen(self, rule: Rule, image: Image) -> Answer:
+        """It would bring it by the rules before and after, and was saved in between."""
+        why = (
+            f"Policy {rule.name} was saved while syncwatch did not look, around the push: whether "
+        )
+        why += "it was enabled then, with these filters, cannot be told."
+        brings = self._brings(rule, rule.today, image)
+        return replace(brings, covers=None, cause=Cause.SAVED_UNSEEN, why=why, expected_since=None)
 
     def _later(self, rule: Rule, revision: Revision, then: Obstacle, image: Image) -> Obstacle:
         """The policy would bring it now, and did not when it was pushed."""

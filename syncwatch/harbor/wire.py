@@ -297,6 +297,10 @@ class Policy(msgspec.Struct, frozen=True):
     replicate_deletion: bool = False
     override: bool = False
     enabled: bool = False
+    description: str = ""
+    speed: Number = 0
+    copy_by_chunk: bool = False
+    single_active_replication: bool = False
     creation_time: str | None = None
     update_time: str | None = None
 

@@ -14,7 +14,7 @@ from syncwatch.errors import OutboundError
 from syncwatch.harbor import wire
 from syncwatch.model import MINUTE, SECOND, Change, Finding, Reason, Severity
 from syncwatch.plan import findings as policy_findings
-from syncwatch.plan.rules import rules_of
+from syncwatch.plan.rules import beside_rules, rules_of
 from syncwatch.runtime import log
 from syncwatch.store import expectations, findings, policies
 from syncwatch.store.schema import expectations as rows
@@ -197,7 +197,7 @@ class Looking:
     ) -> list[tuple[int, str]]:
         told = []
         for policy in seen.policies:
-            one = _seen_policy(policy, seen)
+            one = _seen_policy(policy, seen, row)
             since = _since(one, row, seen)
             kinds = policies.see_policy(
                 connection, self._harbor, one, by_registry.get(one.registry_id), since
@@ -262,7 +262,7 @@ def _since(one: policies.SeenPolicy, row: HarborRow, seen: Seen) -> Millis:
     return max(updated, began)
 
 
-def _seen_policy(policy: wire.Policy, seen: Seen) -> policies.SeenPolicy:
+def _seen_policy(policy: wire.Policy, seen: Seen, row: HarborRow) -> policies.SeenPolicy:
     endpoint = policy.dest_registry or wire.RegistryEndpoint()
     updated = wire.millis_or_none(policy.update_time) or wire.millis_or_none(policy.creation_time)
     own = next((one for one in seen.registries if one.id == endpoint.id), endpoint)
@@ -275,7 +275,16 @@ def _seen_policy(policy: wire.Policy, seen: Seen) -> policies.SeenPolicy:
         updated,
         moved_at=wire.millis_or_none(own.update_time) or 0,
         seen_at=seen.at + policies.used_skew(seen.skew),
+        looked_at=_looked_at(row, seen),
+        beside=beside_rules(policy),
     )
+
+
+def _looked_at(row: HarborRow, seen: Seen) -> Millis | None:
+    """The look before, in Harbor's clock."""
+    if row.last_look_at is None:
+        return None
+    return row.last_look_at + policies.used_skew(seen.skew)
 
 
 def _of_harbor(harbor: str, seen: Seen) -> list[Finding]:

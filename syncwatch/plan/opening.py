@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from syncwatch.config import DestinationSettings, Settings
     from syncwatch.model import Change
-    from syncwatch.store.policies import Destination, Policy
+    from syncwatch.store.policies import Destination, Policy, Revision
 
 WHOLE_SECOND = 999
 """Webhooks tell the second of an event; it may have been this many milliseconds later."""
@@ -35,6 +35,7 @@ class Told:
     `read_at` (ours) is when the source was asked, None where it could not be; `current` whether it
     named this digest then. `notified_at` is when the webhook came. `only` limits a run to its own
     policy, and `run_at` (Harbor's clock) is when that run began.
+    `ran_by` is a policy whose execution shows that it was brought by it.
     """
 
     event: Event
@@ -44,6 +45,7 @@ class Told:
     only: int | None = None
     run_at: Millis | None = None
     known_by: KnownBy = KnownBy.WEBHOOK
+    ran_by: int | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int | None]:
@@ -82,6 +84,8 @@ class Opening:
                 if one.only not in (None, policy_id):
                     continue
                 revision = in_force(known, _moment(one))
+                if revision is not None and not revision.rules.known:
+                    revision = _shown(known, revision, policy_id, one)
                 if revision is None:
                     continue
                 answer = promise(revision, one.event)
@@ -176,6 +180,15 @@ class Opening:
             "Lower the flattening level, or give each source a namespace of its own.",
         )
         findings.add(connection, self._harbor, f"policy {promised.policy_id}", found, now)
+
+
+def _shown(
+    known: Sequence[Revision], unknown: Revision, policy_id: int, told: Told
+) -> Revision | None:
+    """The rules that followed an unknown time, where an execution shows that they held in it."""
+    if told.ran_by != policy_id:
+        return None
+    return next((one for one in known if one.revision > unknown.revision), None)
 
 
 def _moment(told: Told) -> Millis:

@@ -82,7 +82,7 @@ def in_force(revisions: Sequence[Revision], at: Millis) -> Revision | None:
 def promise(revision: Revision, event: Event, *, selected: bool = False) -> Promise | NoPromise:
     """What one revision promises of an event; `selected` where Harbor's run of it is known."""
     rules, policy_id = revision.rules, revision.policy_id
-    refusal = _refusal(rules, event)
+    refusal = _refusal(rules, event) if rules.known else "it was saved while nobody looked"
     if refusal or revision.destination_id is None:
         return NoPromise(policy_id, refusal or "its destination is not known")
     artifact = Artifact(event.digest, event.tags, event.labels)

@@ -36,6 +36,12 @@ def rules_of(policy: wire.Policy) -> Rules:
     )
 
 
+def beside_rules(policy: wire.Policy) -> str:
+    """What else of a policy can be edited: a change of it explains a new update_time."""
+    rest = (policy.description, policy.speed, policy.copy_by_chunk)
+    return repr((*rest, policy.single_active_replication))
+
+
 def _filter(one: wire.PolicyFilter) -> tuple[str, str | tuple[str, ...], str]:
     value = one.value or ""
     return (one.type, tuple(value) if isinstance(value, list) else value, one.decoration or "")

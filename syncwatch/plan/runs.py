@@ -148,7 +148,11 @@ class Runs:
         if any(isinstance(answer, Unasked) for answer in answers.values()):
             return Found(again_at=self._clock.now() + 5 * SECOND)
         return Found(
-            [_told(name, answer) for name, answer in answers.items() if isinstance(answer, Named)],
+            [
+                _told(name, answer, task)
+                for name, answer in answers.items()
+                if isinstance(answer, Named)
+            ],
             answers,
         )
 
@@ -170,7 +174,7 @@ class Runs:
             for name, answer in answers.items()
             if answer.pushed_at is not None and began - BEFORE <= answer.pushed_at <= began + AFTER
         }
-        return Found([_told(name, answer) for name, answer in near.items()], near)
+        return Found([_told(name, answer, task) for name, answer in near.items()], near)
 
     async def _by_hand(self, task: DueTask) -> Found:
         """All that the policy selects in the task's repository, as Harbor lists it for a run."""
@@ -190,9 +194,14 @@ class Runs:
         return Found(told, answers)
 
 
-def _told(name: tuple[str, str], answer: Named) -> Told:
-    event = event_of(name, answer)
-    return Told(event, current=True, read_at=answer.read_at, known_by=KnownBy.FEED)
+def _told(name: tuple[str, str], answer: Named, task: DueTask) -> Told:
+    return Told(
+        event_of(name, answer),
+        current=True,
+        read_at=answer.read_at,
+        known_by=KnownBy.FEED,
+        ran_by=task.policy_id,
+    )
 
 
 def _of_run(name: tuple[str, str], answer: Named, task: DueTask, began: Millis) -> Told:

@@ -7,7 +7,7 @@ counts is Harbor's id of a policy, and (registry id, url) of a destination.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,7 @@ class SeenPolicy:
 
     `moved_at` is when its registry endpoint was edited last, and `seen_at` our look, both of the
     same clock: its destination may have become another one without any edit of the policy.
+    `looked_at` is the look before, and `beside` what else than rules and name may be edited.
     """
 
     policy_id: int
@@ -78,6 +79,8 @@ class SeenPolicy:
     updated_at: Millis | None
     moved_at: Millis = 0
     seen_at: Millis = 0
+    looked_at: Millis | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,9 +306,32 @@ def see_policy(
             # The policy itself was not edited: what was pushed before the move stays where it was.
             since = seen.moved_at if seen.moved_at > before.since else seen.seen_at
         _write_revision(connection, harbor, seen, destination_id, revision, since)
-    if told or row.gone_at is not None:
+    elif _saved_unseen(row, seen):
+        # It may have been disabled and enabled again: what held meanwhile nobody knows.
+        unknown = msgspec.structs.replace(seen.rules, known=False)
+        _write_revision(
+            connection,
+            harbor,
+            replace(seen, rules=unknown),
+            destination_id,
+            revision + 1,
+            max(before.since, seen.looked_at or 0),
+        )
+        revision += 2
+        _write_revision(connection, harbor, seen, destination_id, revision, since)
+        told.append("edited")
+    moved = (row.updated_at, row.beside) != (seen.updated_at, seen.beside)
+    if told or moved or row.gone_at is not None:
         _write_policy(connection, harbor, seen, destination_id, revision, new=False)
     return told
+
+
+def _saved_unseen(row: Row[Any], seen: SeenPolicy) -> bool:
+    """Whether a policy was saved since our last look, and nothing that we see of it explains it."""
+    if row.updated_at is None or seen.updated_at is None or seen.looked_at is None:
+        return False
+    newer = seen.updated_at > max(row.updated_at, seen.looked_at)
+    return newer and (row.name, row.beside) == (seen.name, seen.beside)
 
 
 def end_policy(connection: Connection, harbor: str, policy_id: int, now: Millis) -> None:
@@ -359,6 +385,8 @@ def _write_policy(
         "trigger": seen.rules.trigger,
         "enabled": seen.rules.enabled,
         "revision": revision,
+        "updated_at": seen.updated_at,
+        "beside": seen.beside,
         "gone_at": None,
     }
     if new:

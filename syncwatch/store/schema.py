@@ -108,6 +108,9 @@ policies = Table(
     Column("trigger", String, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("revision", Integer, nullable=False),
+    # Harbor's own time of its last edit, and what else than rules and name may be edited
+    Column("updated_at", BigInteger),
+    Column("beside", String, nullable=False, default=""),
     Column("gone_at", BigInteger),
 )
 

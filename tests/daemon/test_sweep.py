@@ -356,3 +356,24 @@ async def test_a_harbor_that_keeps_no_order_is_swept_whole(tmp_path: Path) -> No
                 return len(await watched.expectations()) == 120
 
             await until(known, told="all of them")
+
+
+async def test_what_was_pushed_while_a_rule_was_off_and_nobody_looked_alarms_nobody(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, harbor=AT_ONCE) as stage:
+        async with stage.watched() as watched:
+            await swept(watched)
+        edit(stage.harbor, POLICY, enabled=False)
+        stage.push("while-disabled")
+        edit(stage.harbor, POLICY, enabled=True)
+        # In the same millisecond it might have come after.
+        stage.harbor.policy(POLICY).updated += 0.01
+        async with stage.watched() as watched:
+            await swept(watched)
+            assert await watched.expectations() == []
+            told = await watched.get("/api/v1/explain", image=f"{REPOSITORY}:while-disabled")
+            (rule,) = told["rules"]
+            assert (rule["covers"], rule["cause"]) == (None, "saved_unseen")
+            stage.push("now")
+            await watched.row(reference="now", state="verified")

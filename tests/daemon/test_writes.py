@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from running import Watched, until
 from scene import DESTINATION, LABELS, REPOSITORY, scene
 
@@ -499,6 +500,21 @@ async def test_while_a_destination_is_paused_nothing_there_is_overdue(tmp_path: 
         assert row["deadline_at"] < paused["paused_until"]
         assert lines(await watched.one(row["id"]), "resumed") == ["Maintenance ended by Bob."]
         assert (await post(watched, pausing(DESTINATION, "resume"))).status == 202
+
+
+@pytest.mark.xfail(strict=True, reason="what a pause gave back is judged at its next look only")
+async def test_what_is_late_when_a_pause_ends_is_overdue_at_once(tmp_path: Path) -> None:
+    slow = {"deadline": "300ms", "retry_first": "10m", "retry_longest": "10m"}
+    async with scene(tmp_path, destination=slow, token=TOKEN) as stage, stage.watched() as watched:
+        authorized(watched)
+        await post(watched, pausing(DESTINATION, "pause"), {"until": "1h"})
+        stage.registry.fault(Fault.FORBIDDEN, REPOSITORY)
+        # Nothing but its deadline asks for another look.
+        stage.stop_starting()
+        stage.push("v1")
+        await watched.row(reference="v1", state="unknown")
+        assert (await post(watched, pausing(DESTINATION, "resume"))).status == 202
+        await watched.row(within=5, reference="v1", overdue=True)
 
 
 BAD_PAUSES: tuple[tuple[str, object, int, str], ...] = (

@@ -10,6 +10,8 @@ down_revision = "0002"
 def _columns() -> None:
     for name in ("last_sweep_at", "swept_until", "pass_began_at", "pass_ended_at"):
         op.add_column("harbors", sa.Column(name, sa.BigInteger(), nullable=True))
+    op.add_column("policies", sa.Column("updated_at", sa.BigInteger(), nullable=True))
+    op.add_column("policies", sa.Column("beside", sa.String(), nullable=False, server_default=""))
     op.add_column("destinations", sa.Column("up", sa.Boolean(), nullable=True))
     op.add_column("destinations", sa.Column("paused_until", sa.BigInteger(), nullable=True))
     op.add_column("destinations", sa.Column("paused_by", sa.String(), nullable=True))
