@@ -15,7 +15,7 @@ from syncwatch.model import KnownBy, Operation, Reason, State
 from syncwatch.plan.beside import accessories_of
 from syncwatch.plan.keeping import event_of
 from syncwatch.plan.opening import Told
-from syncwatch.plan.promises import NoPromise, in_force, promise
+from syncwatch.plan.promises import NoPromise, in_force, is_guess, promise
 from syncwatch.plan.sources import Named, named
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ class Comparison:
             if revision is None or self._is_known(policy_id, event, read_at):
                 continue
             answer = promise(revision, event)
-            if not isinstance(answer, NoPromise) or answer.broken == "flattening_too_deep":
+            if isinstance(answer, NoPromise):
+                if answer.broken == "flattening_too_deep":
+                    return True
+            elif not is_guess(answer, revision.rules, self._until):
                 return True
         return False
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from syncwatch.errors import PatternError
 from syncwatch.model import Finding, KnownBy, Level, Millis, Origin, Severity
 from syncwatch.plan.matching import matches
-from syncwatch.plan.promises import Event, NoPromise, Promise, by_policy, in_force, promise
+from syncwatch.plan.promises import (
+    Event,
+    NoPromise,
+    Promise,
+    by_policy,
+    in_force,
+    is_guess,
+    promise,
+)
 from syncwatch.store import findings, generations, policies, subjects
 
 if TYPE_CHECKING:
@@ -91,6 +99,8 @@ class Opening:
                 answer = promise(revision, one.event)
                 if isinstance(answer, NoPromise):
                     self._find(connection, answer, one.event, names, now)
+                elif one.known_by is KnownBy.SWEEP and is_guess(answer, revision.rules, now + skew):
+                    continue
                 elif names.destination(answer.destination_id) is not None:
                     self._open(connection, one, answer, names, skew, now, opened)
         return opened

@@ -106,6 +106,16 @@ def promise(revision: Revision, event: Event, *, selected: bool = False) -> Prom
     return Promise(policy_id, revision.destination_id, repository, expected_at, scheduled)
 
 
+def is_guess(promised: Promise, rules: Rules, until: Millis) -> bool:
+    """Whether a run that is over by `until` (Harbor's clock) may have met other labels than now's.
+
+    A schedule lists images with the labels that they have then; who learns of one later cannot
+    tell whether they were there (reg/adapter/harbor/base, FetchArtifacts).
+    """
+    labelled = any(kind == "label" and value for kind, value, _ in rules.filters)
+    return promised.scheduled and labelled and promised.expected_at < until
+
+
 def _refusal(rules: Rules, event: Event) -> str:
     if not rules.pushes:
         return "it pulls into Harbor, which syncwatch does not follow"
