@@ -20,6 +20,7 @@ from syncwatch.plan.opening import for_destination
 from syncwatch.reference import Hosts
 from syncwatch.report.api import Api, errors_as_json, health_routes
 from syncwatch.report.metrics import Metrics
+from syncwatch.report.page import Page
 from syncwatch.report.pausing import Pausing
 from syncwatch.report.writes import Writes
 from syncwatch.runtime import Clock, Pulse, Signals, log
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from syncwatch.config import DestinationSettings, HarborSettings, Settings
     from syncwatch.harbor.client import HarborClient
-    from syncwatch.model import Millis
+    from syncwatch.model import Change, Millis
     from syncwatch.report.gauges import Surroundings
     from syncwatch.store.policies import Destination
 
@@ -148,6 +149,7 @@ class Daemon:
             signals=self._signals,
             pulse=self._pulse,
             metrics=self._metrics,
+            publish=self._published,
             replica=self._replica,
             beside={"configuration": self._keep_broken},
         )
@@ -158,6 +160,10 @@ class Daemon:
         with contextlib.suppress(StoreError):
             snapshot = await self._database.read(lambda c: reading.snapshot(c, self._watched()))
             self._metrics.show(snapshot, self._surroundings)
+
+    def _published(self, changes: Sequence[Change]) -> None:
+        """What changed is durable."""
+        self._metrics.publish(changes)
 
     def _surroundings(self) -> Surroundings:
         if self._stages is None:
@@ -199,7 +205,15 @@ class Daemon:
             pausing=self._pausing(),
         )
         app = web.Application(middlewares=[errors_as_json])
-        app.add_routes([*api.routes(), *self._explaining().routes(api.guarded)])
+        page = Page(
+            database=self._database,
+            clock=self._clock,
+            surroundings=self._surroundings,
+            token=self._tokens,
+            watched=self._watched,
+            entry=self._entry,
+        )
+        app.add_routes([*api.routes(), *self._explaining().routes(api.guarded), *page.routes()])
         app.add_routes(health_routes(self._pulse, self._database, self._watched))
         return app
 
@@ -208,7 +222,7 @@ class Daemon:
             database=self._database,
             clock=self._clock,
             signals=self._signals,
-            publish=self._metrics.publish,
+            publish=self._published,
             watched=self._watched,
             hosts=self._hosts,
         )

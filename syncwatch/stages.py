@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from syncwatch.config import DestinationSettings, HarborSettings, Settings
-    from syncwatch.model import Millis
+    from syncwatch.model import Change, Millis
     from syncwatch.report.metrics import Metrics
     from syncwatch.runtime import Clock, Pulse, Signals
     from syncwatch.store.database import Database
@@ -72,7 +72,10 @@ def millis(duration: timedelta) -> Millis:
 
 
 class Stages:
-    """All loops of one configuration; those `beside` them run as long, whoever holds what."""
+    """All loops of one configuration; those `beside` them run as long, whoever holds what.
+
+    `publish` is told what changed, once it is durable.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Stages:
         signals: Signals,
         pulse: Pulse,
         metrics: Metrics,
+        publish: Callable[[Sequence[Change]], None],
         replica: str,
         beside: Mapping[str, Callable[[], Awaitable[float]]],
     ) -> None:
@@ -92,6 +96,7 @@ class Stages:
         self._signals = signals
         self._pulse = pulse
         self._metrics = metrics
+        self._publish = publish
         self._beside = beside
         self._began = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -265,7 +270,7 @@ class Stages:
             opening=Opening(harbor.name, self._settings),
             database=self._database,
             signals=self._signals,
-            publish=self._metrics.publish,
+            publish=self._publish,
         )
         sources = Sources(client, self._clock)
         planner = Planner(
@@ -278,7 +283,7 @@ class Stages:
             database=self._database,
             clock=self._clock,
             signals=self._signals,
-            publish=self._metrics.publish,
+            publish=self._publish,
             policy_changed=self._metrics.policy_changed,
             recovered=self._metrics.recovered,
         )
@@ -409,7 +414,7 @@ class Stages:
             signals=self._signals,
             terms=lambda: self._terms(destination, settings),
             manner=_manner(destination, settings),
-            publish=self._metrics.publish,
+            publish=self._publish,
             up=self._is_up,
             wrong_address=wrong_address(destination, settings, known),
         )

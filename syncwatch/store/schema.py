@@ -272,6 +272,48 @@ proofs = Table(
     Index("proofs_at", "at"),
 )
 
+# Looks at names that somebody asks about, expected there or not: the gate, and explain.
+looks = Table(
+    "looks",
+    metadata,
+    Column("destination_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("repository", String, primary_key=True),
+    Column("reference", String, primary_key=True),
+    # JSON list of the digests asked about, and the deepest level that is wanted
+    Column("digests", Text, nullable=False),
+    Column("level", String, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    # set until a look is taken
+    Column("due_at", BigInteger),
+    # when the look began that answers it, and why it saw nothing, if so
+    Column("answered_at", BigInteger),
+    Column("problem", String),
+    Column("detail", String, nullable=False, default=""),
+    _partial("looks_due", "destination_id", "due_at", where="due_at is not null"),
+    Index("looks_asked", "asked_at"),
+)
+
+# What the outgoing webhook has to tell, written with the change that it tells of.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    # the CloudEvents type, and its body as it is sent
+    Column("event", String, nullable=False),
+    Column("body", Text, nullable=False),
+    # what happens only once: null where it may happen again
+    Column("once", String),
+    Column("created_at", BigInteger, nullable=False),
+    # null once it was taken, or given up
+    Column("due_at", BigInteger),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("outcome", String, nullable=False, default=""),
+    UniqueConstraint("once"),
+    Index("notifications_created", "created_at"),
+    _partial("notifications_due", "due_at", where="due_at is not null"),
+    sqlite_autoincrement=True,
+)
+
 accessories = Table(
     "accessories",
     metadata,

@@ -1,0 +1,1 @@
+"""Pure: the images that Kubernetes manifests name."""
