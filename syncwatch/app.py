@@ -13,6 +13,7 @@ from aiohttp import web
 
 from syncwatch import __version__
 from syncwatch.errors import ConfigError, StoreError
+from syncwatch.explain.answering import Answering
 from syncwatch.explain.route import Explaining
 from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
@@ -204,6 +205,7 @@ class Daemon:
             writes=self._writes(),
             pausing=self._pausing(),
         )
+        explaining = Explaining(self._answering(curious=True))
         app = web.Application(middlewares=[errors_as_json])
         page = Page(
             database=self._database,
@@ -213,7 +215,7 @@ class Daemon:
             watched=self._watched,
             entry=self._entry,
         )
-        app.add_routes([*api.routes(), *self._explaining().routes(api.guarded), *page.routes()])
+        app.add_routes([*api.routes(), *explaining.routes(api.guarded), *page.routes()])
         app.add_routes(health_routes(self._pulse, self._database, self._watched))
         return app
 
@@ -236,13 +238,14 @@ class Daemon:
             entry=self._entry,
         )
 
-    def _explaining(self) -> Explaining:
-        return Explaining(
+    def _answering(self, *, curious: bool) -> Answering:
+        return Answering(
             database=self._database,
             clock=self._clock,
             settings=lambda: self._settings,
             hosts=self._hosts,
             source=self._source,
+            curious=curious,
         )
 
     def _source(self, harbor: str) -> HarborClient | None:

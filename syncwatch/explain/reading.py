@@ -35,12 +35,13 @@ TAGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked: `allowed` are the ids of the destinations that may be told of."""
+    """What was asked: `allowed` are the ids of the destinations that may be told of, which are
+    all where no `destinations` are named."""
 
     text: str
     image: Reference
     wanted: Meant
-    destination: str
+    destinations: tuple[str, ...]
     allowed: frozenset[int]
 
     @property

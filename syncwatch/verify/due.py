@@ -6,13 +6,13 @@ demanding of them wants.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, tuple_
 
 from syncwatch.model import Accessory, Level, Millis, Operation, State
-from syncwatch.store import accessories
+from syncwatch.store import accessories, looks
 from syncwatch.store.schema import expectations as rows
 from syncwatch.store.schema import subjects as subject_rows
 
@@ -35,7 +35,7 @@ class Due:
     `digests` are all that are expected there, `level` the deepest that is wanted; `proved` says
     that something there was proven before, `at_rest` that nothing called for a look. Proofs of
     blobs older than `proofs_since` do not count; `accessories` are what the source has beside each
-    digest.
+    digest. `waited_for` says that somebody waits for the look, whatever is expected.
     """
 
     repository: str
@@ -46,6 +46,7 @@ class Due:
     at_rest: bool = False
     proofs_since: Millis = 0
     accessories: Mapping[str, tuple[Accessory, ...]] = field(default_factory=dict)
+    waited_for: bool = False
 
     @property
     def name(self) -> Name:
@@ -66,6 +67,25 @@ def due(
         )
     ).scalar()
     return _with_wanted(connection, destination_id, names, at_rest=False), upcoming
+
+
+def waited_for(
+    connection: Connection, destination_id: int, now: Millis, limit: int = TAKEN
+) -> list[Due]:
+    """Names that somebody wants to know of, with all that is expected there besides."""
+    asked = {
+        (one.repository, one.reference): one
+        for one in looks.due(connection, destination_id, now, limit)
+    }
+    return [
+        replace(
+            one,
+            digests=one.digests | asked[one.name].digests,
+            level=max(one.level, asked[one.name].level, key=lambda each: each.depth),
+            waited_for=True,
+        )
+        for one in _with_wanted(connection, destination_id, list(asked), at_rest=False)
+    ]
 
 
 def resting(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 from syncwatch.budget import Budget
 from syncwatch.model import HOUR, MINUTE, SECOND, Level, Millis, Observation, Reason
 from syncwatch.runtime import log
-from syncwatch.store import policies, proofs
+from syncwatch.store import looks, policies, proofs
 from syncwatch.verify import due as dues
 from syncwatch.verify.auditing import Audit
 from syncwatch.verify.judging import Judged, Terms, judge_name
@@ -179,7 +180,7 @@ class Verifier:
         now = self._clock.now()
         await self._judge_stale(now)
         await self._telling.came_and_went(again=False)
-        due, upcoming = await self._database.read(lambda c: dues.due(c, self._destination.id, now))
+        due, upcoming = await self._database.read(partial(self._due, now))
         due = [one for one in due if one.name not in self._looking]
         if not due:
             return min(_seconds_until(upcoming, now), await self._rest(now))
@@ -197,6 +198,16 @@ class Verifier:
             # A look that ends wakes this loop for what had no turn.
             return min(_seconds_until(upcoming, now), await self._recheck(now))
         return 0.0
+
+    def _due(self, now: Millis, connection: Connection) -> tuple[list[Due], Millis | None]:
+        """By turns what somebody waits for and what is due: neither keeps the other waiting."""
+        due, upcoming = dues.due(connection, self._destination.id, now)
+        asked = dues.waited_for(connection, self._destination.id, now)
+        by_turns = [one for pair in zip_longest(asked, due) for one in pair if one is not None]
+        names: dict[tuple[str, str], Due] = {}
+        for one in [*by_turns, *asked]:
+            names[one.name] = one if one.waited_for else names.get(one.name, one)
+        return list(names.values()), upcoming
 
     async def _rest(self, now: Millis) -> float:
         """Nothing is due: look again at what is verified, within the budget, or just knock."""
@@ -361,6 +372,7 @@ class Verifier:
         terms, now = self._terms(), self._clock.now()
 
         def write(connection: Connection) -> list[Judged]:
+            self._answer([one for one in due if one.waited_for], seen, connection)
             return [
                 judge_name(
                     connection,
@@ -381,6 +393,11 @@ class Verifier:
             await self._telling.came_and_went(again=True)
         if any(one.ask_source for one in judged):
             self._signals.wake(f"plan {self._destination.harbor}")
+
+    def _answer(self, asked: Sequence[Due], seen: Observation, connection: Connection) -> None:
+        answered = looks.Answered(seen.began_at, seen.problem, seen.detail)
+        for one in asked:
+            looks.answer(connection, (self._destination.id, *one.name), answered)
 
     def _asked_to_wait(self, now: Millis) -> Observation:
         seconds = (self._client.quiet_until - now) / SECOND
