@@ -18,6 +18,8 @@ from syncwatch.errors import StoreError
 from syncwatch.model import MINUTE, OPEN_STATES, SECOND, State
 from syncwatch.report import words
 from syncwatch.report.bodies import RefusedError
+from syncwatch.report.operations import Guard, QueryError, read_query
+from syncwatch.report.routing import ASKED, described
 from syncwatch.runtime import is_one_of
 from syncwatch.store import observations, passes, reading
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from syncwatch.config import DestinationSettings
     from syncwatch.report.gauges import Surroundings
     from syncwatch.report.metrics import Metrics
+    from syncwatch.report.operations import Operation
     from syncwatch.report.pausing import Pausing
     from syncwatch.report.writes import Writes
     from syncwatch.runtime import Clock, Pulse
@@ -192,8 +195,14 @@ class Api:
         trouble = words.store_trouble(self._database.trouble, self._clock.now())
         return _json({"items": [*trouble, *(words.finding(row) for row in rows)], "next": None})
 
-    def guarded(self, handler: Handler, *, writing: bool = False) -> Handler:
-        """The handler for those who have the token, its errors as JSON."""
+    def guarded(
+        self, handler: Handler, operation: Operation | None = None, *, writing: bool = False
+    ) -> Handler:
+        """The handler for those who have the token, its errors as JSON.
+
+        With an `operation` the query is read by it, which `routing.asked` gives the handler.
+        """
+        writing = writing or (operation is not None and operation.guard is Guard.WRITE)
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             accepted = self._token()
@@ -202,13 +211,17 @@ class Api:
             if accepted is not None and not _has_token(request, accepted):
                 return _error(401, "unauthorized", "Send Authorization: Bearer with the token.")
             try:
+                if operation is not None:
+                    request[ASKED] = read_query(request.query.items(), operation.query)
                 return await handler(request)
+            except QueryError as error:
+                return _error(400, "bad_request", f"{error}.")
             except RefusedError as refused:
                 return _error(refused.status, refused.code, str(refused))
             except StoreError as error:
                 return _error(503, "store_unavailable", str(error))
 
-        return guarded
+        return described(guarded, operation) if operation is not None else guarded
 
 
 def _has_token(request: web.Request, accepted: Sequence[str]) -> bool:
