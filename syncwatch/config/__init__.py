@@ -7,6 +7,7 @@ stay in files that are read again when they change; no text of ours shows one.
 from syncwatch.config.addresses import Address, StoreUrl
 from syncwatch.config.destinations import AVAILABLE_LEVELS, DEFAULTS, DestinationSettings
 from syncwatch.config.loading import load
+from syncwatch.config.notifying import Event, NotificationSettings
 from syncwatch.config.reference import reference, settings_schema
 from syncwatch.config.scalars import format_duration, parse_duration
 from syncwatch.config.secrets import (
@@ -32,9 +33,11 @@ __all__ = [
     "Credential",
     "DestinationSettings",
     "DockerConfigCredential",
+    "Event",
     "HarborSettings",
     "IgnoreSettings",
     "Login",
+    "NotificationSettings",
     "PasswordCredential",
     "ProbeSettings",
     "Secret",

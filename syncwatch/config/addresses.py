@@ -94,11 +94,26 @@ def parse_registry_url(value: object) -> str:
     return _normalised(_split(value, "https://registry.example.com"))
 
 
+def parse_receiver_url(value: object) -> str:
+    """A URL to send to, as it was written: a slash at its end and a query are the receiver's."""
+    example = "https://ci.example.com/hook"
+    text = value if isinstance(value, str) else ""
+    plain, _, query = text.partition("?")
+    if re.match("[a-z]+://[^/]*@", plain, re.IGNORECASE):
+        raise ValueError("a URL here holds no credentials: use authorization_file")
+    _split(plain, example)
+    if re.search(r"[^!-~]", text) or "#" in query:
+        raise ValueError(f"not a plain http(s) URL: write it like {example}")
+    return text
+
+
 _URL_SCHEMA = written("URL", format="uri", pattern="^[Hh][Tt][Tt][Pp][Ss]?://")
 HarborUrl = Annotated[str, BeforeValidator(parse_harbor_url), _URL_SCHEMA]
 """http(s)://HOST[:PORT]"""
 RegistryUrl = Annotated[str, BeforeValidator(parse_registry_url), _URL_SCHEMA]
 """http(s)://HOST[:PORT][/PATH]"""
+ReceiverUrl = Annotated[str, BeforeValidator(parse_receiver_url), _URL_SCHEMA]
+"""http(s)://HOST[:PORT][/PATH][?QUERY]"""
 
 
 def parse_host(value: object) -> str:

@@ -21,6 +21,7 @@ from syncwatch.config.addresses import Address, ListenAddress, Store, parse_stor
 from syncwatch.config.consistency import inconsistencies, with_problems
 from syncwatch.config.destinations import DEFAULTS, DestinationSettings
 from syncwatch.config.files import ReadableFile, SecretFile
+from syncwatch.config.notifying import NotificationSettings
 from syncwatch.config.scalars import Duration, Moment, Name, Password, Word
 from syncwatch.config.secrets import Secret
 from syncwatch.config.servers import HarborSettings, Section, exclusive, secret_of
@@ -83,6 +84,9 @@ class Settings(Section):
     )
     ignore: tuple[IgnoreSettings, ...] = Field(
         (), description="Images of which nothing is expected."
+    )
+    notifications: NotificationSettings | None = Field(
+        None, description="Who is told what became of images. Default: nobody."
     )
     keep: Duration = Field(
         timedelta(days=30), description="How long what is over and done with is kept."

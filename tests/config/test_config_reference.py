@@ -76,6 +76,17 @@ PROMISED = {
         "pause_until": None,
     },
     "ProbeSettings": {"mode": "off", "namespace": "syncwatch-probe", "per_hour": 60},
+    "NotificationSettings": {
+        "url": None,
+        "authorization": None,
+        "authorization_file": None,
+        "events": ["image.verified", "image.failed", "image.verified.everywhere"],
+        "ca_file": None,
+        "insecure_skip_verify": False,
+        "timeout": "10s",
+        "per_minute": 60,
+        "give_up_after": "1d",
+    },
     "IgnoreSettings": {"repository": None, "reference": None, "destination": None},
 }
 
@@ -129,7 +140,7 @@ def test_the_schema_is_json_schema_2020_12() -> None:
 def test_the_schema_refuses_unknown_settings_everywhere() -> None:
     objects = [part for part in subschemas(settings_schema()) if part.get("type") == "object"]
 
-    assert len(objects) == 7
+    assert len(objects) == 8
     assert all(part["additionalProperties"] is False for part in objects)
 
 

@@ -46,7 +46,7 @@ def built(**more: Any) -> Settings:
 
 
 def test_the_example_in_the_docs_is_good(tmp_path: Path, certificate: Path) -> None:
-    for name in ("harbor", "webhook", "cluster1", "token", "store"):
+    for name in ("harbor", "webhook", "cluster1", "token", "store", "receiver"):
         (tmp_path / name).write_text("hunter2\n")
     (tmp_path / "edge.json").write_text('{"auths": {"edge.example.com:5000": {"auth": "dTpw"}}}')
     (tmp_path / "cluster1.kubeconfig").write_text("{}")
@@ -58,6 +58,9 @@ def test_the_example_in_the_docs_is_good(tmp_path: Path, certificate: Path) -> N
 
     assert settings.harbor("main").username == "robot$syncwatch"
     assert settings.cluster("cluster1").probe.mode == "off"
+    assert settings.notifications is not None
+    assert settings.notifications.secret is not None
+    assert settings.notifications.secret.value() == "hunter2"
     assert settings.destination("main", "edge").deadline == timedelta(minutes=90)
     assert settings.destination("main", "edge").pause_until == datetime(2026, 12, 1, 6, tzinfo=UTC)
     assert settings.store_url() == "postgresql://syncwatch:hunter2@db.example.com/syncwatch"
