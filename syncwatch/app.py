@@ -14,7 +14,11 @@ from aiohttp import web
 from syncwatch import __version__
 from syncwatch.errors import ConfigError, StoreError
 from syncwatch.explain.answering import Answering
+from syncwatch.explain.looking import Looking
 from syncwatch.explain.route import Explaining
+from syncwatch.gate.evaluating import Evaluating
+from syncwatch.gate.route import Gate
+from syncwatch.gate.waiting import Waiting
 from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
 from syncwatch.plan.opening import for_destination
@@ -82,6 +86,7 @@ class Daemon:
         self._broken: list[Finding] = []
         self._broken_known = False
         self._reloading = asyncio.Lock()
+        self._gate = self._waiting()
         self.webhook_url = ""
         self.url = ""
 
@@ -104,6 +109,7 @@ class Daemon:
             log.info("listening", version=__version__, webhooks=self.webhook_url, reports=self.url)
             yield self
         finally:
+            await self._gate.stop()
             await asyncio.gather(*(runner.cleanup() for runner in runners))
             if self._stages:
                 await self._stages.stop()
@@ -165,6 +171,7 @@ class Daemon:
     def _published(self, changes: Sequence[Change]) -> None:
         """What changed is durable."""
         self._metrics.publish(changes)
+        self._gate.heard(changes)
 
     def _surroundings(self) -> Surroundings:
         if self._stages is None:
@@ -206,6 +213,7 @@ class Daemon:
             pausing=self._pausing(),
         )
         explaining = Explaining(self._answering(curious=True))
+        gate = Gate(self._gate, lambda _: None)
         app = web.Application(middlewares=[errors_as_json])
         page = Page(
             database=self._database,
@@ -215,7 +223,14 @@ class Daemon:
             watched=self._watched,
             entry=self._entry,
         )
-        app.add_routes([*api.routes(), *explaining.routes(api.guarded), *page.routes()])
+        app.add_routes(
+            [
+                *api.routes(),
+                *explaining.routes(api.guarded),
+                *gate.routes(api.guarded),
+                *page.routes(),
+            ]
+        )
         app.add_routes(health_routes(self._pulse, self._database, self._watched))
         return app
 
@@ -247,6 +262,16 @@ class Daemon:
             source=self._source,
             curious=curious,
         )
+
+    def _waiting(self) -> Waiting:
+        evaluating = Evaluating(
+            answering=self._answering(curious=False),
+            looking=Looking(self._database, self._clock, self._signals),
+            database=self._database,
+            clock=self._clock,
+            entry=self._entry,
+        )
+        return Waiting(evaluating.evaluate, self._clock)
 
     def _source(self, harbor: str) -> HarborClient | None:
         return self._stages.source(harbor) if self._stages else None

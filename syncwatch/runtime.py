@@ -132,14 +132,14 @@ async def supervise(
             except Exception as error:  # noqa: BLE001 - a bug in one turn must not stop the daemon
                 failures += 1
                 log.error(  # noqa: TRY400 - a traceback would show texts that may hold anything
-                    "turn_crashed", loop=name, error=type(error).__name__, where=_where(error)
+                    "turn_crashed", loop=name, error=type(error).__name__, where=where(error)
                 )
                 pause = min(2.0**failures, 60.0)
             pulse.beat(name)
             await signals.wait(name, pause)
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """The place of an error as file:line in function. Its text stays out: it may hold anything."""
     frames = []
     trace = error.__traceback__

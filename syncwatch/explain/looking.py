@@ -52,7 +52,7 @@ class Looking:
 
     async def see(
         self, wanted: Collection[Wanted], since: Millis, within: float
-    ) -> dict[Name, Seen]:
+    ) -> dict[Wanted, Seen]:
         """Each name as it was seen by a look that ended after `since` and proves what is asked,
         else by one that begins now and ends `within` so many seconds."""
         now = self._clock.now()
@@ -65,9 +65,8 @@ class Looking:
                 self._signals.wake(f"verify {destination_id}")
             answered = await self._answers({one.name for one in missing}, now, within)
             known |= await self._database.read(lambda c: _newest(c, {one.name for one in missing}))
-        asked = {one.name for one in missing}
         return {
-            one.name: _seen(known.get(one.name), one.name in asked, answered.get(one.name), within)
+            one: _seen(known.get(one.name), one in missing, answered.get(one.name), within)
             for one in wanted
         }
 

@@ -1,0 +1,262 @@
+"""One answer: Harbor is asked what the reference names now, and each destination is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from syncwatch.explain.route import nobodys
+from syncwatch.gate.answers import (
+    AGAIN_UNASKED,
+    AtDestination,
+    GateAnswer,
+    nowhere,
+    unseen,
+)
+from syncwatch.gate.deciding import (
+    ABSENT,
+    CANNOT_ASK,
+    NOT_YET,
+    USABLE,
+    beyond,
+    decide,
+    together,
+)
+from syncwatch.gate.places import places
+from syncwatch.model import Level, Reason
+from syncwatch.report.bodies import RefusedError
+from syncwatch.report.words import rfc3339
+from syncwatch.store import policies
+from syncwatch.store.looks import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from syncwatch.config import DestinationSettings
+    from syncwatch.explain.answering import Answering
+    from syncwatch.explain.looking import Looking, Seen
+    from syncwatch.explain.reading import Question
+    from syncwatch.explain.telling import Source
+    from syncwatch.gate.asked import Asked
+    from syncwatch.gate.places import Place
+    from syncwatch.runtime import Clock
+    from syncwatch.store.database import Database
+    from syncwatch.store.policies import Destination
+
+LOOK_SECONDS = 20.0
+"""How long a look may take that an answer needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An answer, and the images it is about: (source repository, tag or digest)."""
+
+    answer: GateAnswer
+    images: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """A place with the destination that it is at, and how deep it has to be proven."""
+
+    place: Place
+    destination: Destination
+    settings: DestinationSettings
+    level: Level
+
+    @property
+    def wanted(self) -> Wanted:
+        name = (self.destination.id, self.place.repository, self.place.reference)
+        return Wanted(name, self.place.digest, self.level)
+
+
+class Evaluating:
+    """Answers questions. `entry` is what the configuration says of a destination."""
+
+    def __init__(
+        self,
+        *,
+        answering: Answering,
+        looking: Looking,
+        database: Database,
+        clock: Clock,
+        entry: Callable[[Destination], DestinationSettings],
+    ) -> None:
+        self._answering = answering
+        self._looking = looking
+        self._database = database
+        self._clock = clock
+        self._entry = entry
+
+    async def evaluate(self, asked: Asked) -> Evaluated:
+        """The answer now. Raises RefusedError 400 for a question that cannot be meant so."""
+        try:
+            question = await self._answering.question(asked.image, asked.destinations)
+        except RefusedError as refused:
+            if refused.status != ABSENT:
+                raise
+            return Evaluated(nowhere(asked.image, asked.destinations, ABSENT, str(refused)))
+        question = _pinned(question)
+        sources, notes = await self._answering.sources(question)
+        stranger = question.wanted.stranger
+        if stranger and not await self._answering.is_project(stranger, sources):
+            return Evaluated(nowhere(asked.image, asked.destinations, ABSENT, nobodys(stranger)))
+        sources = _telling(sources)
+        answer = await self._answer(asked, question, sources, notes)
+        images = {
+            (image.repository, name)
+            for source in sources
+            for image in source.images
+            for name in (image.reference, image.digest)
+            if name is not None
+        }
+        return Evaluated(answer, frozenset(images))
+
+    async def _answer(
+        self, asked: Asked, question: Question, sources: Sequence[Source], notes: Sequence[str]
+    ) -> GateAnswer:
+        now = self._clock.now()
+        known = await self._database.read(policies.known_destinations)
+        present = {one.id: one for one in known if one.gone_at is None}
+        unread = [] if question.image.digest else [one for one in sources if _is_unread(one)]
+        there = [
+            self._there(asked, place, present[place.destination_id])
+            for source in sources
+            if source not in unread
+            for place in places(question, source, now)
+            if place.destination_id in present
+        ]
+        reachable = [one for one in there if one.level is not Level.PULLED]
+        seen = await self._looking.see(
+            {one.wanted for one in reachable}, now - asked.max_age, LOOK_SECONDS
+        )
+        now = self._clock.now()
+        told = [_told(one, seen.get(one.wanted), now) for one in there]
+        for source in unread:
+            told += _unasked(asked, source)
+        told += _unmet(asked, [one.destination for one, _ in told], sources, notes)
+        if not told:
+            return nowhere(asked.image, asked.destinations, *_why_nowhere(asked, sources, notes))
+        return _together(asked, question, sources, told)
+
+    def _there(self, asked: Asked, place: Place, destination: Destination) -> _There:
+        settings = self._entry(destination)
+        level = asked.level
+        if level is None:
+            level = Level(place.row.required_level) if place.row is not None else settings.level
+        return _There(place, destination, settings, level)
+
+
+def _pinned(question: Question) -> Question:
+    """A digest says all: what is pulled by tag and digest is pulled by the digest."""
+    if not question.image.digest:
+        return question
+    image, wanted = replace(question.image, tag=""), replace(question.wanted, tag="")
+    return replace(question, image=image, wanted=wanted)
+
+
+def _is_unread(source: Source) -> bool:
+    """Whether Harbor could not be asked what the reference names now."""
+    return bool(source.images) and source.read_from != "harbor"
+
+
+def _telling(sources: Sequence[Source]) -> list[Source]:
+    """Of several Harbors the one that has it counts: another need not know such a name."""
+    having = [one for one in sources if not _is_unread(one) and _has(one)]
+    if not having:
+        return list(sources)
+    return [one for one in sources if one in having or one.rows]
+
+
+def _has(source: Source) -> bool:
+    return any(image.digest is not None for image in source.images)
+
+
+def _told(one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]:
+    """What is said of one place, and in how many seconds to ask again."""
+    name, look = one.destination.name, seen.observation if seen is not None else None
+    decided = (
+        decide(one.place, name, one.level, seen, now)
+        if seen is not None
+        else beyond(one.place, name, one.level)
+    )
+    there = AtDestination(
+        destination=name,
+        status=decided.status,
+        state=decided.state,
+        reason=decided.reason,
+        message=decided.message,
+        digest=look.served if look is not None else None,
+        level=look.reached(one.place.digest) if look is not None else None,
+        observed_at=rfc3339(look.at) if look is not None else None,
+        repository=one.place.repository,
+        pull=_pull(one) if decided.status == USABLE else None,
+    )
+    return there, decided.again
+
+
+def _pull(one: _There) -> str:
+    url = one.settings.url or one.destination.url
+    host = one.settings.pull_host or urlsplit(url).netloc.rpartition("@")[2]
+    return f"{host}/{one.place.repository}@{one.place.digest}"
+
+
+def _unasked(asked: Asked, source: Source) -> list[tuple[AtDestination, int]]:
+    words = source.problem or f"Harbor {source.harbor} could not be asked."
+    reason = Reason.HARBOR_UNREACHABLE
+    return [
+        (unseen(name, CANNOT_ASK, words, reason), AGAIN_UNASKED)
+        for name in asked.destinations or ("",)
+    ]
+
+
+def _unmet(
+    asked: Asked, met: Sequence[str], sources: Sequence[Source], notes: Sequence[str]
+) -> list[tuple[AtDestination, int]]:
+    """Destinations that were named, and that nothing brings it to."""
+    if any(not one for one in met):
+        return []
+    status, why = _why_nowhere(asked, sources, notes)
+    return [
+        (unseen(name, status, f"{name}: {why}"), AGAIN_UNASKED)
+        for name in asked.destinations
+        if name not in met
+    ]
+
+
+def _why_nowhere(asked: Asked, sources: Sequence[Source], notes: Sequence[str]) -> tuple[int, str]:
+    """Nothing has to be anywhere: because there is no such image, or no policy brings it."""
+    if notes:
+        return CANNOT_ASK, " ".join(notes)
+    if not any(map(_has, sources)):
+        return ABSENT, f"Harbor has no image {asked.image}, and nothing is known of it here."
+    judged = [one for source in sources for one in source.judged]
+    if not judged:
+        return ABSENT, f"no policy brings {asked.image} there."
+    return ABSENT, f"{asked.image} is not brought there. {judged[0].answer.why}"
+
+
+def _together(
+    asked: Asked,
+    question: Question,
+    sources: Sequence[Source],
+    told: Sequence[tuple[AtDestination, int]],
+) -> GateAnswer:
+    deciding = together([one.status for one, _ in told], any_of_them=asked.any)
+    one, again = told[deciding]
+    digests = {image.digest for source in sources for image in source.images if image.digest}
+    digest = question.image.digest or (digests.pop() if len(digests) == 1 else None)
+    others = sum(each.status != USABLE for each, _ in told) - (one.status != USABLE)
+    more = f" ({others} more of {len(told)} are not usable either.)" if others else ""
+    return GateAnswer(
+        image=asked.image,
+        digest=digest,
+        status=one.status,
+        usable=one.status == USABLE,
+        state=one.state,
+        reason=one.reason,
+        message=f"{one.message}{more * (one.status != USABLE)}",
+        destinations=tuple(each for each, _ in told if each.destination),
+        retry_after=again if one.status in (NOT_YET, CANNOT_ASK) else None,
+    )

@@ -1,0 +1,145 @@
+"""Pure: where an image has to be, by what is written down of it and by the rules of today."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from syncwatch.explain.causes import Cause
+from syncwatch.model import SECOND, Operation, Reason, State, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Row
+
+    from syncwatch.explain.causes import Image
+    from syncwatch.explain.reading import Question
+    from syncwatch.explain.telling import Source
+    from syncwatch.explain.weighing import Judged
+    from syncwatch.model import Millis
+
+PLANNED_WITHIN = 60 * SECOND
+"""So soon after its push, or its run, an image is written down."""
+
+COVERS_NOW = frozenset(
+    {
+        Cause.BEFORE_RULE,
+        Cause.BEFORE_SCOPE,
+        Cause.BEFORE_WATCHING,
+        Cause.DISABLED_WHEN_PUSHED,
+        Cause.NOT_OVERRIDDEN,
+        Cause.MALFORMED_ELSEWHERE,
+        Cause.SAVED_UNSEEN,
+    }
+)
+"""Why a policy did not bring what its rules of today would."""
+
+_NEAREST = (State.VERIFIED, State.PENDING, State.UNKNOWN, State.FAILED)
+"""Of two policies that bring an image to one place, the one that is further decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A name at a destination (by its id) that has to serve `digest`.
+
+    `row` is what expects it there. `promised` is set where nothing is written down yet although a
+    policy brings it; `leaving` where it is to be deleted there. `why` is the policy's sentence.
+    """
+
+    destination_id: int
+    repository: str
+    reference: str
+    digest: str
+    row: Row[Any] | None = None
+    promised: Reason | None = None
+    leaving: bool = False
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        return f"{self.repository}{'@' if ':' in self.reference else ':'}{self.reference}"
+
+
+def places(asked: Question, source: Source, now: Millis) -> list[Place]:
+    """Where the image of one source has to be: nowhere where its digest is not known."""
+    digest = asked.image.digest or _named(source)
+    if digest is None:
+        return []
+    reference = asked.image.digest or asked.image.tag
+    found: dict[tuple[int, str], Place] = {}
+    for one in _by_rules(asked, source, Place(0, "", reference, digest), now):
+        key = (one.destination_id, one.repository)
+        found[key] = replace(found.get(key, one), promised=_first(found.get(key), one))
+    for told in source.rows:
+        _enter(found, told.row, reference, digest)
+    return list(found.values())
+
+
+def _first(known: Place | None, one: Place) -> Reason | None:
+    return (known.promised if known else None) or one.promised
+
+
+def _named(source: Source) -> str | None:
+    """What the reference names at Harbor, or, where it is deleted there, what it named last."""
+    for image in source.images:
+        if image.digest is not None:
+            return image.digest
+    rows = [told.row for told in source.rows if told.row.operation == Operation.COPY]
+    return next((row.digest for row in rows), None)
+
+
+def _by_rules(asked: Question, source: Source, blank: Place, now: Millis) -> Iterator[Place]:
+    named = bool(asked.destinations or asked.wanted.destinations)
+    there = any(image.digest is not None for image in source.images)
+    for one in source.judged:
+        answer = one.answer
+        if answer.destination_id not in asked.allowed or answer.repository is None:
+            continue
+        if answer.cause is Cause.DESTINATION_GONE:
+            continue
+        if named or answer.covers is not False or answer.cause in COVERS_NOW:
+            yield replace(
+                blank,
+                destination_id=answer.destination_id,
+                repository=answer.repository,
+                promised=_promised(one, source.skew, now) if there else None,
+                why=answer.why,
+            )
+
+
+def _promised(one: Judged, skew: int, now: Millis) -> Reason | None:
+    """Why it is not there yet, where a policy brings it and nothing is written down of it."""
+    answer, image = one.answer, one.image
+    if answer.covers is not True or one.row is not None:
+        return None
+    if one.rule.today.rules.trigger == Trigger.EVENT_BASED:
+        return None if _ended(one, image) else Reason.WAITING
+    since = answer.expected_since
+    soon = since is not None and since - skew > now - PLANNED_WITHIN
+    return Reason.SCHEDULED if soon else None
+
+
+def _ended(one: Judged, image: Image) -> bool:
+    return one.answer.cause is Cause.BEFORE_WATCHING or image.pushed_at is None
+
+
+def _enter(found: dict[tuple[int, str], Place], row: Row[Any], reference: str, digest: str) -> None:
+    """What is written down of it."""
+    key = (row.destination_id, row.repository)
+    deletion = row.operation == Operation.DELETION
+    if not deletion and row.digest != digest:
+        return
+    blank = Place(*key, reference, digest)
+    if row.state == State.CLOSED:
+        # It is no longer expected, whatever the rules say.
+        if key in found:
+            found[key] = replace(found[key], promised=None)
+        return
+    place = found.get(key, blank)
+    if deletion:
+        found[key] = replace(place, leaving=row.reference == reference, promised=None)
+        return
+    if place.row is None or _NEAREST.index(row.state) < _NEAREST.index(place.row.state):
+        found[key] = replace(place, row=row, promised=None)
