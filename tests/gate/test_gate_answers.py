@@ -1,0 +1,293 @@
+"""Every answer of the gate, from a real cause, over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from asking_the_gate import gate
+from running import running, settings_file, until
+from scene import DESTINATION, POLICY, REPOSITORY, scene
+
+from syncwatch.lab import images
+from syncwatch.lab.faults import Fault
+from syncwatch.lab.registry import LabRegistry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGE = f"{REPOSITORY}:1.0"
+ELSEWHERE = "sha256:" + "e" * 64
+
+
+async def test_usable_where_harbor_copied_it_and_says_the_digest_to_pin(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        digest = stage.push("1.0")
+        told = await gate(watched, IMAGE, DESTINATION, wait="20s")
+        assert told.short == (200, "verified", None), told.body
+        assert told.body["digest"] == digest
+        assert told.body["usable"] is True
+        there = told.there[DESTINATION]
+        assert there["digest"] == digest
+        assert there["level"] == "readable"
+        assert there["pull"] == f"{stage.registry.host}/{REPOSITORY}@{digest}"
+        assert there["observed_at"] is not None
+
+
+async def test_without_a_destination_all_that_expect_it_are_asked(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        told = await gate(watched, IMAGE, wait="20s")
+        assert (told.status, list(told.there)) == (200, [DESTINATION]), told.body
+
+
+async def test_the_name_at_the_destination_means_that_destination(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        digest = stage.push("1.0")
+        name = f"{stage.registry.host}/{REPOSITORY}"
+        for image in (f"{name}:1.0", f"{name}@{digest}", f"{name}:1.0@{digest}"):
+            told = await gate(watched, image, wait="20s")
+            assert (told.status, list(told.there)) == (200, [DESTINATION]), (image, told.body)
+            assert told.body["digest"] == digest
+
+
+async def test_not_yet_while_no_execution_was_seen_and_held_until_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, destination={"deadline": "1h"}) as stage, stage.watched() as watched:
+        stage.harbor.pause_queue()
+        stage.push("1.0")
+        await watched.row(reference="1.0")
+        told = await gate(watched, IMAGE, DESTINATION)
+        assert told.status == 409, told.body
+        assert told.body["state"] == "pending"
+        assert 1 <= int(told.headers["Retry-After"]) <= 30
+        held = await gate(watched, IMAGE, DESTINATION, wait="300ms")
+        assert held.status == 409
+        stage.harbor.resume_queue()
+        assert (await gate(watched, IMAGE, DESTINATION, wait="20s")).status == 200
+
+
+async def test_a_push_that_nobody_told_of_is_not_yet(tmp_path: Path) -> None:
+    """The push may be younger than the store: Harbor is asked for each question."""
+    settings = {"poll_every": "1h", "sweep_every": "1h"}
+    async with (
+        scene(tmp_path, harbor=settings) as stage,
+        stage.watched(webhooks=False) as watched,
+    ):
+        stage.harbor.pause_queue()
+        digest = stage.push("1.0")
+        told = await gate(watched, IMAGE, DESTINATION)
+        assert told.short == (409, None, "waiting"), told.body
+        assert told.body["digest"] == digest
+
+
+async def test_failed_where_the_destination_lost_a_layer(tmp_path: Path) -> None:
+    settings = {"proofs_kept": "1s"}
+    async with scene(tmp_path, destination=settings) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        assert (await gate(watched, IMAGE, wait="20s")).status == 200
+        stage.registry.lose_blob(images.image("1.0").layer_digests[0])
+
+        async def is_lost() -> bool:
+            told = await gate(watched, IMAGE, DESTINATION, max_age="0s")
+            return told.status == 422 and told.body["reason"] == "blob_missing"
+
+        await until(is_lost)
+
+
+async def test_failed_where_harbor_started_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path, destination={"deadline": "2s"}) as stage, stage.watched() as watched:
+        stage.stop_starting()
+        stage.push("1.0")
+        told = await gate(watched, IMAGE, DESTINATION, wait="30s")
+        assert told.short == (422, "failed", "not_started"), told.body
+        assert "Retry-After" not in told.headers
+
+
+async def test_cannot_ask_a_destination_that_is_away(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        assert (await gate(watched, IMAGE, wait="20s")).status == 200
+        await stage.registry.stop()
+        assert (await gate(watched, IMAGE)).status == 200, "seen within max_age"
+        told = await gate(watched, IMAGE, max_age="0s")
+        assert told.status == 503, told.body
+        assert told.body["reason"] == "unreachable"
+        assert "last seen" in told.body["message"]
+        assert "Retry-After" in told.headers
+
+
+async def test_cannot_tell_what_a_tag_names_while_harbor_is_away(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        digest = stage.push("1.0")
+        assert (await gate(watched, IMAGE, wait="20s")).status == 200
+        await stage.harbor.stop()
+        told = await gate(watched, IMAGE, DESTINATION)
+        assert told.status == 503
+        assert told.body["reason"] == "harbor_unreachable"
+        assert list(told.there) == [DESTINATION]
+        by_digest = await gate(watched, f"{REPOSITORY}@{digest}", DESTINATION)
+        assert by_digest.status == 200, "a digest needs no Harbor"
+
+
+async def test_a_project_that_harbor_does_not_show_cannot_be_told(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        told = await gate(watched, "secret/web:1.0", DESTINATION)
+        assert told.status == 503, told.body
+
+
+async def test_absent_and_never_pushed(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        told = await gate(watched, f"{REPOSITORY}:nothing", DESTINATION, wait="20s")
+        assert told.short == (404, None, None), told.body
+        assert "Harbor has no image" in told.body["message"]
+
+
+async def test_absent_where_no_rule_brings_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.harbor.create_project("other")
+        stage.push("1.0", repository="other/web")
+        for named in ([], [DESTINATION]):
+            told = await gate(watched, "other/web:1.0", *named)
+            assert told.short[:2] == (404, None), told.body
+            assert POLICY in told.body["message"]
+
+
+@pytest.mark.parametrize("image", ["docker.io/library/busybox:1", "stranger.example.com/a/b:1"])
+async def test_absent_where_the_host_is_nobodys(tmp_path: Path, image: str) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        told = await gate(watched, image)
+        assert told.status == 404
+        assert "host of no Harbor" in told.body["message"]
+
+
+async def test_absent_at_a_destination_that_is_unknown(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        told = await gate(watched, IMAGE, "cluster2")
+        assert told.status == 404
+        assert told.there["cluster2"]["status"] == 404
+        assert "did you mean cluster1?" in told.body["message"]
+
+
+async def test_a_baseline_image_is_looked_at_when_asked(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage:
+        digest = stage.push("old")
+        await stage.harbor.idle()
+        gone = stage.push("gone")
+        await stage.harbor.idle()
+        stage.registry.lose_tag(REPOSITORY, "gone")
+        stage.registry.lose_manifest(REPOSITORY, gone)
+        async with stage.watched() as watched:
+            told = await gate(watched, f"{REPOSITORY}:old", DESTINATION)
+            assert told.short == (200, None, None), told.body
+            assert told.there[DESTINATION]["digest"] == digest
+            assert await watched.expectations() == [], "asking expects nothing"
+            absent = await gate(watched, f"{REPOSITORY}:gone", DESTINATION)
+            assert absent.short == (404, None, "missing"), absent.body
+
+
+async def test_a_tag_that_moved_is_not_usable_by_its_old_image(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0", "first")
+        assert (await gate(watched, IMAGE, wait="20s")).status == 200
+        stage.harbor.pause_queue()
+        digest = stage.push("1.0", "second")
+        told = await gate(watched, IMAGE, DESTINATION)
+        assert told.status == 409, told.body
+        assert told.body["digest"] == digest
+        assert told.there[DESTINATION]["digest"] != digest
+        stage.harbor.resume_queue()
+        assert (await gate(watched, IMAGE, DESTINATION, wait="20s")).status == 200
+
+
+async def test_deleted_at_its_source_and_absent(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        digest = stage.push("1.0")
+        await watched.row(reference="1.0", state="verified")
+        stage.harbor.delete_artifact(REPOSITORY, "1.0")
+        await watched.row(reference="1.0", state="closed")
+        stage.registry.lose_tag(REPOSITORY, "1.0")
+        stage.registry.lose_manifest(REPOSITORY, digest)
+        told = await gate(watched, IMAGE, DESTINATION, max_age="0s")
+        assert told.short[:2] == (404, None), told.body
+
+
+async def test_deeper_than_configured(tmp_path: Path) -> None:
+    async with (
+        scene(tmp_path, destination={"level": "matched"}) as stage,
+        stage.watched() as watched,
+    ):
+        stage.push("1.0")
+        assert (await gate(watched, IMAGE, wait="20s")).there[DESTINATION]["level"] == "matched"
+        told = await gate(watched, IMAGE, level="readable")
+        assert (told.status, told.there[DESTINATION]["level"]) == (200, "readable"), told.body
+        stage.registry.lose_blob(images.image("1.0").layer_digests[0])
+        stage.push("2.0", "1.0")
+        assert (await gate(watched, f"{REPOSITORY}:2.0", wait="20s")).status == 200
+        pulled = await gate(watched, IMAGE, level="pulled")
+        assert pulled.status == 422
+        assert "no probe" in pulled.body["message"]
+
+
+async def test_always_200_for_tools_that_read_only_the_body(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        told = await gate(watched, f"{REPOSITORY}:nothing", DESTINATION, always="200")
+        assert told.status == 200
+        assert (told.body["status"], told.body["usable"]) == (404, False)
+
+
+async def test_post_asks_the_same(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        told = await gate(watched, IMAGE, DESTINATION, post=True, wait="20s")
+        assert told.status == 200
+
+
+async def test_two_destinations_all_or_any(tmp_path: Path) -> None:
+    async with LabRegistry("cluster2").serving() as second, scene(tmp_path) as stage:
+        stage.harbor.create_registry("cluster2", second.url)
+        stage.harbor.create_policy("to-cluster2", "cluster2", pattern="apps/**")
+        second.fault(Fault.SERVER_ERROR)
+        async with stage.watched() as watched:
+            stage.push("1.0")
+            await watched.row(reference="1.0", destination="cluster1", state="verified")
+            both = await gate(watched, IMAGE)
+            assert both.body["reason"] == "server_error", both.body
+            assert {name: one["status"] for name, one in both.there.items()} == {
+                "cluster1": 200,
+                "cluster2": 503,
+            }
+            assert both.status == 503
+            assert (await gate(watched, IMAGE, any="1")).status == 200
+            assert (await gate(watched, IMAGE, "cluster1")).status == 200
+            assert (await gate(watched, IMAGE, "cluster2", any="true")).status == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({}, "image"),
+        ({"image": "apps/WEB:1"}, "image"),
+        ({"image": "a/b:1", "destnation": "x"}, "did you mean destination?"),
+        ({"image": "a/b:1", "wait": "55"}, "wait: not a duration"),
+        ({"image": "a/b:1", "wait": "1h"}, "wait: 10m at most"),
+        ({"image": "a/b:1", "level": "deep"}, "level"),
+        ({"image": "a/b:1", "any": "yes"}, "any"),
+        ({"image": "a/b:1", "always": "201"}, "always"),
+        ({"image": "a/b:1", "max_age": "-1s"}, "max_age"),
+    ],
+)
+async def test_a_question_that_cannot_be_meant_so(
+    tmp_path: Path, query: dict[str, str], words: str
+) -> None:
+    config = settings_file(
+        tmp_path, {"url": "http://127.0.0.1:9", "username": "a", "password": "b"}
+    )
+    async with running(config, ready=False) as watched:
+        url = watched.daemon.url + "/api/v1/gate"
+        async with watched.session.get(url, params=query) as answer:
+            told = await answer.json()
+        assert answer.status == 400
+        assert words in told["error"]["message"], told
