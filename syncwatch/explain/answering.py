@@ -158,12 +158,7 @@ class Answering:
     ) -> Source:
         harbor = known.row.name
         read = await self._reading.read(harbor, repository, asked)
-        references = {asked.reference, *(one.reference for one in read.images)}
-        digest = "" if asked.image.tag else asked.image.digest
-        rows = await self._database.read(
-            lambda c: store.rows_of(c, harbor, repository, references, digest)
-        )
-        rows = [one for one in rows if one.row.destination_id in asked.allowed]
+        rows = await self._rows(harbor, repository, read.images, asked)
         judging = Judging(
             harbor=harbor,
             rules=known.rules,
@@ -177,6 +172,24 @@ class Answering:
         )
         skew = judging.times.skew
         return telling.Source(harbor, read.images, judged, rows, skew, read.read_from, read.problem)
+
+    async def again(self, source: Source, asked: Question) -> Source:
+        """A source with its rows as they are by now."""
+        if not source.images:
+            return source
+        repository = source.images[0].repository
+        rows = await self._rows(source.harbor, repository, source.images, asked)
+        return replace(source, rows=rows)
+
+    async def _rows(
+        self, harbor: str, repository: str, images: Sequence[Image], asked: Question
+    ) -> list[Told]:
+        references = {asked.reference, *(one.reference for one in images)}
+        digest = "" if asked.image.tag else asked.image.digest
+        rows = await self._database.read(
+            lambda c: store.rows_of(c, harbor, repository, references, digest)
+        )
+        return [one for one in rows if one.row.destination_id in asked.allowed]
 
     async def _made(
         self, harbor: str, rules: Sequence[Rule], images: Sequence[Image]

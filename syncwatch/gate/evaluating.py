@@ -131,8 +131,10 @@ class Evaluating:
         seen = await self._looking.see(
             {one.wanted for one in reachable}, now - asked.max_age, LOOK_SECONDS
         )
-        now = self._clock.now()
-        told = [_told(one, seen.get(one.wanted), now) for one in there]
+        told = [
+            _told(one, seen.get(one.wanted), self._clock.now())
+            for one in await self._judged(question, sources, there)
+        ]
         for source in unread:
             told += _unasked(asked, source)
         told += _unmet(asked, [one.destination for one, _ in told], sources, notes)
@@ -140,12 +142,28 @@ class Evaluating:
             return nowhere(asked.image, asked.destinations, *_why_nowhere(asked, sources, notes))
         return _together(asked, question, sources, told)
 
+    async def _judged(
+        self, question: Question, sources: Sequence[Source], there: Sequence[_There]
+    ) -> list[_There]:
+        """The same places after the looks: what is written down of them was judged anew."""
+        now = self._clock.now()
+        fresh = {
+            (place.destination_id, place.repository, place.digest): place
+            for source in sources
+            for place in places(question, await self._answering.again(source, question), now)
+        }
+        return [replace(one, place=fresh.get(_key(one.place), one.place)) for one in there]
+
     def _there(self, asked: Asked, place: Place, destination: Destination) -> _There:
         settings = self._entry(destination)
         level = asked.level
         if level is None:
             level = Level(place.row.required_level) if place.row is not None else settings.level
         return _There(place, destination, settings, level)
+
+
+def _key(place: Place) -> tuple[int, str, str]:
+    return place.destination_id, place.repository, place.digest
 
 
 def _pinned(question: Question) -> Question:

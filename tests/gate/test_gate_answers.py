@@ -23,6 +23,7 @@ ELSEWHERE = "sha256:" + "e" * 64
 async def test_usable_where_harbor_copied_it_and_says_the_digest_to_pin(tmp_path: Path) -> None:
     async with scene(tmp_path) as stage, stage.watched() as watched:
         digest = stage.push("1.0")
+        await watched.row(reference="1.0")
         told = await gate(watched, IMAGE, DESTINATION, wait="20s")
         assert told.short == (200, "verified", None), told.body
         assert told.body["digest"] == digest
