@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct, structs
 
 from syncwatch.explain.causes import FAR, Cause
 from syncwatch.explain.weighing import CANNOT_TELL, NO, NOT_YET, YES, Judged
 from syncwatch.model import State
 from syncwatch.report import words
+from syncwatch.report.answers import Expectation, Moment, Time
+from syncwatch.report.operations import Answer, Operation, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,25 +42,137 @@ class Source:
     problem: str = ""
 
 
-def answer(asked: str, where: str, sources: Sequence[Source], notes: Sequence[str]) -> Any:
+class ExplainQuery(Struct, frozen=True, kw_only=True):
+    """What is asked."""
+
+    image: Annotated[Ref, Meta(description="[REF](#ref), of an image that is there or not")]
+    destination: Annotated[
+        str | None,
+        Meta(
+            description="Harbor's name of an endpoint, to tell of that only",
+            examples=["cluster1-registry"],
+        ),
+    ] = None
+
+
+class ExplainedSource(Struct, frozen=True, kw_only=True):
+    """An image at a Harbor that may be meant."""
+
+    harbor: Annotated[str, Meta(description="the Harbor's name in the configuration")]
+    repository: Annotated[str, Meta(description="its repository there")]
+    reference: Annotated[str, Meta(description="its tag, or its digest")]
+    digest: Annotated[str | None, Meta(description="what it names; null where it is not there")]
+    pushed_at: Annotated[
+        Time | None, Meta(description="when it was pushed, in our clock; null where not known")
+    ]
+    read_from: Annotated[
+        str | None,
+        Meta(
+            description="`harbor` where Harbor was asked, `store` where it could not be and what "
+            "was known stands in, null where nothing is known"
+        ),
+    ]
+    problem: Annotated[str | None, Meta(description="why Harbor could not be asked; null else")]
+
+
+class ExplainedRule(Struct, frozen=True, kw_only=True):
+    """What one policy does with the image."""
+
+    harbor: Annotated[str, Meta(description="whose policy")]
+    policy: Annotated[str, Meta(description="its name")]
+    policy_id: Annotated[int, Meta(description="its id there")]
+    covers: Annotated[
+        bool | None, Meta(description="whether it brings the image; null where it cannot be told")
+    ]
+    why: Annotated[str, Meta(description="a sentence or two")]
+    cause: Annotated[
+        Cause | None,
+        Meta(description="[what is in the way](explain.md#causes); null for nothing"),
+    ]
+    destination: Annotated[str | None, Meta(description="where it brings it to, if anywhere")]
+    repository: Annotated[str | None, Meta(description="the repository there")]
+    expected_since: Annotated[
+        Time | None,
+        Meta(
+            description="the push, or the run of the schedule; null where it does not go there, or "
+            "is not at the source yet"
+        ),
+    ]
+    source_repository: Annotated[str, Meta(description="the repository of the source meant")]
+    reference: Annotated[str, Meta(description="the tag, or the digest, meant")]
+
+
+class ExplainedExpectation(Expectation, frozen=True, kw_only=True):
+    """An expectation, and what happened to it."""
+
+    timeline: Annotated[tuple[Moment, ...], Meta(description="the oldest first")]
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Whether an image goes to a destination, and why."""
+
+    image: Annotated[str, Meta(description="what was asked for, as it was written")]
+    digest: Annotated[
+        str | None,
+        Meta(
+            description="what the reference names at Harbor; null where it is not there, or where "
+            "several sources are meant that differ"
+        ),
+    ]
+    answer: Annotated[
+        str,
+        Meta(
+            description="of several policies that bring it the first of `no`, `cannot_tell`, "
+            "`not_yet`, `yes`",
+            extra_json_schema={"enum": [NO, CANNOT_TELL, NOT_YET, YES]},
+        ),
+    ]
+    message: Annotated[str, Meta(description="the same in sentences")]
+    sources: Annotated[
+        tuple[ExplainedSource, ...], Meta(description="the images at Harbor that may be meant")
+    ]
+    rules: Annotated[
+        tuple[ExplainedRule, ...], Meta(description="every policy, what brings it before others")
+    ]
+    expectations: Annotated[
+        tuple[ExplainedExpectation, ...],
+        Meta(description="the newest of each policy and destination, closed ones too"),
+    ]
+
+
+EXPLAIN = Operation(
+    "explain",
+    "why an image goes there, or why not",
+    {
+        200: Answer("there is an answer, whichever", Explanation),
+        400: Answer("`image` is no REF, or a parameter is not as it is described"),
+        404: Answer("there is no such destination, or the image's host is nobody's"),
+    },
+    query=ExplainQuery,
+)
+
+
+def answer(asked: str, where: str, sources: Sequence[Source], notes: Sequence[str]) -> Explanation:
     """The whole answer of the API. `where` is the destination that was named, or ""."""
     judged = sorted((one for source in sources for one in source.judged), key=_nearness)
     skews = {source.harbor: source.skew for source in sources}
     digests = {image.digest for source in sources for image in source.images if image.digest}
-    says = _together(judged, notes)
-    return {
-        "image": asked,
-        "digest": digests.pop() if len(digests) == 1 else None,
-        "answer": says,
-        "message": _message(asked, where, judged, [*notes, *_problems(sources)]),
-        "sources": [_source(source, image) for source in sources for image in source.images],
-        "rules": [_rule(one, skews[one.rule.policy.harbor]) for one in judged],
-        "expectations": [
-            words.expectation(told.row) | {"timeline": words.timeline(told.row, told.changes)}
-            for source in sources
-            for told in source.rows
-        ],
-    }
+    return Explanation(
+        image=asked,
+        digest=digests.pop() if len(digests) == 1 else None,
+        answer=_together(judged, notes),
+        message=_message(asked, where, judged, [*notes, *_problems(sources)]),
+        sources=tuple(_source(source, image) for source in sources for image in source.images),
+        rules=tuple(_rule(one, skews[one.rule.policy.harbor]) for one in judged),
+        expectations=tuple(_expectation(told) for source in sources for told in source.rows),
+    )
+
+
+def _expectation(told: Told) -> ExplainedExpectation:
+    plain = words.expectation(told.row)
+    return ExplainedExpectation(
+        **structs.asdict(plain), timeline=words.timeline(told.row, told.changes)
+    )
 
 
 def _together(judged: Sequence[Judged], notes: Sequence[str]) -> str:
@@ -132,33 +248,32 @@ def _goes_not(asked: str, where: str, judged: Sequence[Judged]) -> str:
     return f"{asked} does not go{place or ' anywhere'}: {nearest.answer.why}{others * bool(count)}"
 
 
-def _source(source: Source, image: Image) -> dict[str, Any]:
+def _source(source: Source, image: Image) -> ExplainedSource:
     pushed = image.pushed_at - source.skew if image.pushed_at is not None else None
-    return {
-        "harbor": source.harbor,
-        "repository": image.repository,
-        "reference": image.reference,
-        "digest": image.digest,
-        "pushed_at": words.rfc3339(pushed),
-        "read_from": source.read_from,
-        "problem": source.problem or None,
-    }
+    return ExplainedSource(
+        harbor=source.harbor,
+        repository=image.repository,
+        reference=image.reference,
+        digest=image.digest,
+        pushed_at=words.rfc3339(pushed),
+        read_from=source.read_from,
+        problem=source.problem or None,
+    )
 
 
-def _rule(one: Judged, skew: int) -> dict[str, Any]:
+def _rule(one: Judged, skew: int) -> ExplainedRule:
     answer, policy = one.answer, one.rule.policy
     since = answer.expected_since if answer.covers is not False else None
-    cause: Cause | None = answer.cause
-    return {
-        "harbor": policy.harbor,
-        "policy": policy.name,
-        "policy_id": policy.policy_id,
-        "covers": answer.covers,
-        "why": answer.why,
-        "cause": cause,
-        "destination": one.destination,
-        "repository": answer.repository,
-        "expected_since": words.rfc3339(since - skew if since is not None else None),
-        "source_repository": one.image.repository,
-        "reference": one.image.reference,
-    }
+    return ExplainedRule(
+        harbor=policy.harbor,
+        policy=policy.name,
+        policy_id=policy.policy_id,
+        covers=answer.covers,
+        why=answer.why,
+        cause=answer.cause,
+        destination=one.destination,
+        repository=answer.repository,
+        expected_since=words.rfc3339(since - skew if since is not None else None),
+        source_repository=one.image.repository,
+        reference=one.image.reference,
+    )

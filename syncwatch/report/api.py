@@ -1,78 +1,162 @@
-"""The HTTP side of reports: /metrics, health, and /api/v1, read from the store.
+"""The HTTP side of reports: /metrics and /api/v1, read from the store.
 
-What changes something is in `writes`; who may ask for it is decided here.
+What changes something is in `writes` and `pausing`; who may ask is decided in `routing`.
 """
 
 from __future__ import annotations
 
-import base64
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 from aiohttp import web
+from msgspec import Meta, Struct
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from syncwatch import __version__
 from syncwatch.errors import StoreError
-from syncwatch.model import MINUTE, OPEN_STATES, SECOND, State
-from syncwatch.report import words
+from syncwatch.model import OPEN_STATES, SECOND, Reason, Severity, State
+from syncwatch.report import openapi, words
+from syncwatch.report.answers import (
+    DestinationStatus,
+    Expectations,
+    Findings,
+    OneExpectation,
+    Status,
+)
 from syncwatch.report.bodies import RefusedError
-from syncwatch.report.operations import Guard, QueryError, read_query
-from syncwatch.report.routing import ASKED, described
-from syncwatch.runtime import is_one_of
+from syncwatch.report.health import health_routes as health_routes  # noqa: PLC0414 - for app
+from syncwatch.report.operations import Answer, Guard, Operation
+from syncwatch.report.paging import (
+    AFTER_FINDING,
+    Cursor,
+    Limit,
+    after_finding,
+    as_cursor,
+    read_cursor,
+)
+from syncwatch.report.pausing import PAUSE, RESUME
+from syncwatch.report.routing import (
+    asked,
+    described,
+    guarded,
+    json_answer,
+    routes_of,
+)
+from syncwatch.report.routing import errors_as_json as errors_as_json  # noqa: PLC0414 - for app
+from syncwatch.report.writes import CLOSE, OBSERVE
 from syncwatch.store import observations, passes, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection, Row
 
     from syncwatch.config import DestinationSettings
+    from syncwatch.report.answers import PolicyStatus
     from syncwatch.report.gauges import Surroundings
     from syncwatch.report.metrics import Metrics
-    from syncwatch.report.operations import Operation
     from syncwatch.report.pausing import Pausing
+    from syncwatch.report.routing import Handler
     from syncwatch.report.writes import Writes
-    from syncwatch.runtime import Clock, Pulse
+    from syncwatch.runtime import Clock
     from syncwatch.store.database import Database
     from syncwatch.store.policies import Destination
     from syncwatch.store.reading import Snapshot
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-LIMIT = 100
-LIMIT_MAX = 1000
-NOBODY_WRITES = (
-    "Nobody may write while the configuration has neither token nor token_file; set one."
+class ExpectationId(Struct, frozen=True):
+    """Which expectation is meant."""
+
+    id: Annotated[
+        str,
+        Meta(
+            description="its `id`",
+            examples=["17"],
+            extra_json_schema={"pattern": "^[0-9]{1,18}$"},
+        ),
+    ]
+
+
+class ExpectationsQuery(Struct, frozen=True, kw_only=True):
+    """Which expectations are wanted: all that is written has to fit."""
+
+    harbor: Annotated[
+        str | None, Meta(description="the Harbor's name in the configuration", examples=["main"])
+    ] = None
+    policy: Annotated[
+        str | None, Meta(description="a policy's name or id", examples=["to-cluster1"])
+    ] = None
+    destination: Annotated[
+        str | None, Meta(description="Harbor's name of the endpoint", examples=["cluster1"])
+    ] = None
+    repository: Annotated[
+        str | None,
+        Meta(description="the name at the source or at the destination", examples=["apps/web"]),
+    ] = None
+    reference: Annotated[
+        str | None, Meta(description="the tag, or the digest of what has none", examples=["1.4.0"])
+    ] = None
+    state: Annotated[State | None, Meta(description="that state only", examples=["failed"])] = None
+    reason: Annotated[Reason | None, Meta(description="that reason only", examples=["missing"])] = (
+        None
+    )
+    overdue: Annotated[
+        bool | None, Meta(description="only what is overdue, or only what is not")
+    ] = None
+    all: Annotated[
+        bool, Meta(description="closed ones too; else they only come with `state=closed`")
+    ] = False
+    limit: Limit = 100
+    cursor: Cursor = None
+
+
+class FindingsQuery(Struct, frozen=True, kw_only=True):
+    """Which findings are wanted: all that is written has to fit."""
+
+    harbor: Annotated[
+        str | None, Meta(description="the Harbor's name in the configuration", examples=["main"])
+    ] = None
+    finding: Annotated[
+        str | None,
+        Meta(description="[its name](findings.md)", examples=["webhook_missing"]),
+    ] = None
+    severity: Annotated[Severity | None, Meta(description="how bad it is")] = None
+    limit: Limit = 100
+    cursor: Cursor = None
+
+
+METRICS = Operation(
+    "metrics",
+    "the metrics",
+    {200: Answer("always", form=None, content="text/plain, application/openmetrics-text")},
+    guard=Guard.NOBODY,
+    details="In Prometheus' or OpenMetrics' text, as it is asked for; [the metrics](metrics.md).",
 )
-DEAD_AFTER = 5 * MINUTE
-"""A loop that has not come round for so long is dead; the longest turn is bounded well below."""
-
-
-def health_routes(
-    pulse: Pulse, database: Database, watched: Callable[[], Collection[str]]
-) -> list[web.RouteDef]:
-    """`/healthz`: the loops live. `/readyz`: the store answers and each Harbor was seen once."""
-
-    async def healthz(_request: web.Request) -> web.Response:
-        dead = pulse.dead(DEAD_AFTER)
-        return web.json_response({"dead": dead}, status=503 if dead else 200)
-
-    async def readyz(_request: web.Request) -> web.Response:
-        try:
-            snapshot = await database.read_soon(lambda c: reading.snapshot(c, watched()))
-        except StoreError as error:
-            return _error(503, "store_unavailable", str(error))
-        seen = {one.name for one in snapshot.harbors if one.last_look_at is not None}
-        unseen = sorted(set(watched()) - seen)
-        if database.trouble:
-            return _error(503, "store_unwritable", f"{database.trouble}.")
-        if unseen:
-            return _error(503, "not_ready", f"Harbor {', '.join(unseen)} has not been seen yet.")
-        return web.json_response({"ready": True})
-
-    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+STATUS = Operation(
+    "status", "what is watched, and how it is doing", {200: Answer("always", Status)}
+)
+LIST = Operation(
+    "expectations",
+    "a page of expectations, newest first",
+    {200: Answer("always; without any that fits, `items` is empty", Expectations)},
+    query=ExpectationsQuery,
+)
+ONE = Operation(
+    "expectation",
+    "one of them, with its timeline and looks",
+    {200: Answer("it is there", OneExpectation), 404: Answer("there is no such expectation")},
+    path=ExpectationId,
+)
+FINDINGS = Operation(
+    "findings",
+    "what is wrong with the set-up",
+    {200: Answer("always; without any that fits, `items` is empty", Findings)},
+    query=FindingsQuery,
+)
+DOCUMENT = Operation(
+    "openapi",
+    "this API for programs: OpenAPI 3.1",
+    {200: Answer("always", dict[str, Any])},
+)
 
 
 class Api:
@@ -105,29 +189,33 @@ class Api:
         self._writes = writes
         self._pausing = pausing
         self._expose = make_aiohttp_handler(metrics.registry)
+        self._document: dict[str, Any] | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of the report's port but health."""
+        writes, pausing = self._writes, self._pausing
         return [
-            web.get("/metrics", self.metrics),
-            web.get("/api/v1/status", self.guarded(self.status)),
-            web.get("/api/v1/expectations", self.guarded(self.expectations)),
-            web.get("/api/v1/expectations/{id}", self.guarded(self.expectation)),
-            web.get("/api/v1/findings", self.guarded(self.findings)),
-            web.post("/api/v1/observations", self.guarded(self._writes.observe, writing=True)),
-            web.post(
-                "/api/v1/expectations/{id}/close",
-                self.guarded(self._writes.close, writing=True),
-            ),
-            web.post(
-                "/api/v1/destinations/{name}/pause",
-                self.guarded(self._pausing.pause, writing=True),
-            ),
-            web.post(
-                "/api/v1/destinations/{name}/resume",
-                self.guarded(self._pausing.resume, writing=True),
-            ),
+            web.get("/metrics", described(self.metrics, METRICS)),
+            web.get("/openapi.json", self.guarded(self.document, DOCUMENT)),
+            web.get("/api/v1/status", self.guarded(self.status, STATUS)),
+            web.get("/api/v1/expectations", self.guarded(self.expectations, LIST)),
+            web.get("/api/v1/expectations/{id}", self.guarded(self.expectation, ONE)),
+            web.get("/api/v1/findings", self.guarded(self.findings, FINDINGS)),
+            web.post("/api/v1/observations", self.guarded(writes.observe, OBSERVE)),
+            web.post("/api/v1/expectations/{id}/close", self.guarded(writes.close, CLOSE)),
+            web.post("/api/v1/destinations/{name}/pause", self.guarded(pausing.pause, PAUSE)),
+            web.post("/api/v1/destinations/{name}/resume", self.guarded(pausing.resume, RESUME)),
         ]
+
+    def guarded(self, handler: Handler, operation: Operation | None = None) -> Handler:
+        """The handler for those who have the token, its query read, its errors as JSON."""
+        return guarded(handler, operation, self._token)
+
+    async def document(self, request: web.Request) -> web.Response:
+        """What is served, for programs."""
+        if self._document is None:
+            self._document = openapi.document(routes_of(request.app))
+        return json_answer(self._document)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """The exposition. While the store is away the last picture stays, its ages growing."""
@@ -150,97 +238,67 @@ class Api:
             )
         )
         now = self._clock.now()
-        return _json(
-            {
-                "version": __version__,
-                "harbors": [
-                    words.harbor(one, swept.get(one.name), now) for one in snapshot.harbors
-                ],
-                "destinations": _destinations(snapshot, self._surroundings(), self._entry, now),
-                "policies": _policies(snapshot, runs),
-                "states": _states(snapshot),
-            }
+        told = Status(
+            version=__version__,
+            harbors=tuple(words.harbor(one, swept.get(one.name), now) for one in snapshot.harbors),
+            destinations=_destinations(snapshot, self._surroundings(), self._entry, now),
+            policies=_policies(snapshot, runs),
+            states=_states(snapshot),
         )
+        return json_answer(told)
 
     async def expectations(self, request: web.Request) -> web.Response:
         """A page of expectations, newest first."""
-        query = request.query
-        try:
-            limit, before = _limit(query.get("limit")), _cursor(query.get("cursor"))
-            wanted = _filters(query)
-        except ValueError as error:
-            return _error(400, "bad_request", str(error))
+        query = asked(request, ExpectationsQuery)
+        (before,) = read_cursor(query.cursor, (int,)) or (None,)
+        names = reading.Filters.__dataclass_fields__
+        wanted = reading.Filters(**{name: getattr(query, name) for name in names})
         rows = await self._database.read(
-            lambda c: reading.list_expectations(c, wanted, limit + 1, before)
+            lambda c: reading.list_expectations(c, wanted, query.limit + 1, before)
         )
-        more = len(rows) > limit
-        return _json(
-            {
-                "items": [words.expectation(row) for row in rows[:limit]],
-                "next": _as_cursor(rows[limit - 1].id) if more else None,
-            }
+        shown, more = rows[: query.limit], len(rows) > query.limit
+        told = Expectations(
+            items=tuple(map(words.expectation, shown)),
+            next=as_cursor((shown[-1].id,)) if more else None,
         )
+        return json_answer(told)
 
     async def expectation(self, request: web.Request) -> web.Response:
         """One expectation with its timeline and the looks that are kept."""
         wanted = request.match_info["id"]
         found = await self._database.read(lambda c: _one(c, wanted)) if _is_number(wanted) else None
         if found is None:
-            return _error(404, "not_found", f"There is no expectation {wanted[:64]}.")
-        return _json(found)
+            raise RefusedError(404, "not_found", f"There is no expectation {wanted[:64]}.")
+        return json_answer(found)
 
-    async def findings(self, _request: web.Request) -> web.Response:
-        """All findings."""
+    async def findings(self, request: web.Request) -> web.Response:
+        """A page of findings, the oldest first; that of the store before all others."""
+        query = asked(request, FindingsQuery)
+        after = read_cursor(query.cursor, AFTER_FINDING)
         rows = await self._database.read(lambda c: reading.list_findings(c, self._watched()))
+        here = [one for one in sorted(rows, key=after_finding) if _is_wanted(one, query)]
+        left = [one for one in here if after is None or after_finding(one) > after]
         trouble = words.store_trouble(self._database.trouble, self._clock.now())
-        return _json({"items": [*trouble, *(words.finding(row) for row in rows)], "next": None})
-
-    def guarded(
-        self, handler: Handler, operation: Operation | None = None, *, writing: bool = False
-    ) -> Handler:
-        """The handler for those who have the token, its errors as JSON.
-
-        With an `operation` the query is read by it, which `routing.asked` gives the handler.
-        """
-        writing = writing or (operation is not None and operation.guard is Guard.WRITE)
-
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            accepted = self._token()
-            if accepted is None and writing:
-                return _error(403, "forbidden", NOBODY_WRITES)
-            if accepted is not None and not _has_token(request, accepted):
-                return _error(401, "unauthorized", "Send Authorization: Bearer with the token.")
-            try:
-                if operation is not None:
-                    request[ASKED] = read_query(request.query.items(), operation.query)
-                return await handler(request)
-            except QueryError as error:
-                return _error(400, "bad_request", f"{error}.")
-            except RefusedError as refused:
-                return _error(refused.status, refused.code, str(refused))
-            except StoreError as error:
-                return _error(503, "store_unavailable", str(error))
-
-        return described(guarded, operation) if operation is not None else guarded
+        first = [one for one in trouble if after is None and _is_wanted(one, query)]
+        shown = left[: query.limit - len(first)]
+        told = Findings(
+            items=(*first, *map(words.finding, shown)),
+            next=as_cursor(after_finding(shown[-1])) if len(shown) < len(left) else None,
+        )
+        return json_answer(told)
 
 
-def _has_token(request: web.Request, accepted: Sequence[str]) -> bool:
-    kind, _, given = request.headers.get("Authorization", "").partition(" ")
-    return is_one_of(given.strip(), accepted) and kind.lower() == "bearer"
+def _is_wanted(one: Any, query: FindingsQuery) -> bool:
+    names = ("harbor", "finding", "severity")
+    return all(getattr(query, name) in (None, getattr(one, name)) for name in names)
 
 
-def _one(connection: Connection, wanted: str) -> dict[str, Any] | None:
-    if len(wanted) > 18:
-        return None
+def _one(connection: Connection, wanted: str) -> OneExpectation | None:
     row = reading.one_expectation(connection, int(wanted))
     if row is None:
         return None
-    told = words.expectation(row)
-    told["timeline"] = words.timeline(row, reading.timeline(connection, row.id))
     seen = observations.latest(connection, row.destination_id, row.repository, row.reference)
-    told["observations"] = [words.observation(one) for one in seen]
-    told["accessories"] = words.accessories(seen)
-    return told
+    return words.one_expectation(row, reading.timeline(connection, row.id), seen)
 
 
 def _states(snapshot: Snapshot) -> dict[str, int]:
@@ -255,133 +313,39 @@ def _destinations(
     around: Surroundings,
     entry: Callable[[Destination], DestinationSettings],
     now: int,
-) -> list[dict[str, Any]]:
+) -> tuple[DestinationStatus, ...]:
     told = []
     for one in snapshot.destinations:
         if one.gone_at is not None:
             continue
         counted = [count for count in snapshot.counts if count.destination_id == one.id]
         since = [at for (_, _, place), at in snapshot.behind.items() if place == one.id]
-        told.append(
-            {
-                "harbor": one.harbor,
-                "name": one.name,
-                # Another replica may be the one that asks it.
-                "up": around.up.get(one.id, one.up),
-                "open": sum(count.n for count in counted if count.state in OPEN_STATES),
-                "overdue": sum(count.n for count in counted if count.overdue),
-                "oldest_open_seconds": max(0.0, (now - min(since)) / SECOND) if since else 0.0,
-            }
-            | words.pause(one, entry(one).pause_until, now)
+        paused_until, paused_by = words.pause(one, entry(one).pause_until, now)
+        status = DestinationStatus(
+            harbor=one.harbor,
+            name=one.name,
+            # Another replica may be the one that asks it.
+            up=around.up.get(one.id, one.up),
+            open=sum(count.n for count in counted if count.state in OPEN_STATES),
+            overdue=sum(count.n for count in counted if count.overdue),
+            oldest_open_seconds=max(0.0, (now - min(since)) / SECOND) if since else 0.0,
+            paused_until=paused_until,
+            paused_by=paused_by,
         )
-    return told
+        told.append(status)
+    return tuple(told)
 
 
-def _policies(snapshot: Snapshot, runs: dict[tuple[str, int], Row[Any]]) -> list[dict[str, Any]]:
-    """Each policy with its newest execution and Harbor's own words for it."""
+def _policies(
+    snapshot: Snapshot, runs: dict[tuple[str, int], Row[Any]]
+) -> tuple[PolicyStatus, ...]:
     names = {one.id: one.name for one in snapshot.destinations}
-    told = []
-    for one in snapshot.policies:
-        if one.gone_at is not None:
-            continue
-        run = runs.get((one.harbor, one.policy_id))
-        told.append(
-            {
-                "harbor": one.harbor,
-                "policy": one.name,
-                "policy_id": one.policy_id,
-                "destination": names.get(one.destination_id or 0),
-                "trigger": one.rules.trigger,
-                "enabled": one.rules.enabled,
-                "followed": one.rules.pushes,
-                "last_execution": _execution(run) if run is not None else None,
-            }
-        )
-    return told
-
-
-def _execution(run: Row[Any]) -> dict[str, Any]:
-    return {
-        "execution_id": run.execution_id,
-        "status": run.status,
-        "status_text": run.status_text,
-        "trigger": run.trigger,
-        "total": run.total,
-        "started_at": words.rfc3339(run.start_at),
-        "ended_at": words.rfc3339(run.end_at),
-    }
+    return tuple(
+        words.policy(one, names.get(one.destination_id or 0), runs.get((one.harbor, one.policy_id)))
+        for one in snapshot.policies
+        if one.gone_at is None
+    )
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return LIMIT
-    if not _is_number(text) or not 1 <= int(text) <= LIMIT_MAX:
-        raise ValueError(f"limit is a number from 1 to {LIMIT_MAX}")
-    return int(text)
-
-
-def _as_cursor(expectation_id: int) -> str:
-    return base64.urlsafe_b64encode(f"id:{expectation_id}".encode()).decode().rstrip("=")
-
-
-def _cursor(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-    except ValueError:
-        plain = ""
-    number = plain.removeprefix("id:")
-    if not plain.startswith("id:") or not number.isdecimal() or len(number) > 18:
-        raise ValueError("cursor is not one that a list gave as next")
-    return int(number)
-
-
-NARROWING = ("harbor", "policy", "destination", "repository", "reference", "state", "reason")
-PARAMETERS = (*NARROWING, "overdue", "all", "limit", "cursor")
-
-
-def _filters(query: Any) -> reading.Filters:
-    # One that is misspelt would silently give everything.
-    unknown = sorted(set(query) - set(PARAMETERS))
-    if unknown:
-        near = get_close_matches(unknown[0], PARAMETERS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"there is no parameter {unknown[0][:64]!r}{hint}")
-    state, overdue = query.get("state"), query.get("overdue")
-    if state is not None and state not in tuple(State):
-        raise ValueError(f"state is one of {', '.join(State)}")
-    truth = {"1": True, "true": True, "0": False, "false": False}
-    if overdue is not None and overdue.lower() not in truth:
-        raise ValueError("overdue is true or false")
-    plain = [name for name in NARROWING if name != "state"]
-    return reading.Filters(
-        **{name: query.get(name) for name in plain},
-        state=state,
-        overdue=truth[overdue.lower()] if overdue is not None else None,
-        all=query.get("all", "").lower() in ("1", "true"),
-    )
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
-
-
-@web.middleware
-async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers of aiohttp itself (no such route, wrong method) in the form of all our errors."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        code = error.reason.lower().replace(" ", "_")
-        return _error(error.status, code, f"{request.method} {request.path}: {error.reason}.")
-
-
-def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)

@@ -5,10 +5,11 @@ Whatever cannot be taken is a RefusedError, whose text names the field and the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from syncwatch.config.scalars import parse_duration, parse_instant
 from syncwatch.model import SECOND
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from syncwatch.model import Millis
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 BODY_LIMIT = 64 * 1024
 """The largest body in bytes; a larger one is answered 413."""
@@ -26,6 +27,23 @@ NOTE_LIMIT = 1000
 BY_LIMIT = 100
 SHOWN = 100
 """Characters of what somebody sent that an answer repeats."""
+
+Note = Annotated[
+    str | None,
+    Meta(
+        description=f"why; up to {NOTE_LIMIT} characters",
+        examples=["new disks"],
+        extra_json_schema={"maxLength": NOTE_LIMIT},
+    ),
+]
+By = Annotated[
+    str | None,
+    Meta(
+        description=f"who says so; up to {BY_LIMIT} characters",
+        examples=["Ada"],
+        extra_json_schema={"maxLength": BY_LIMIT},
+    ),
+]
 
 
 class RefusedError(Exception):
@@ -62,20 +80,30 @@ async def body_of(request: web.Request) -> bytes:
 def decoded(body: bytes, form: type[T], forms: Mapping[type, str]) -> T:
     """The body as one of the `forms`, each of which has its example."""
     try:
-        return msgspec.json.decode(body, type=form)
+        told = msgspec.json.decode(body, type=form)
     except UnicodeDecodeError:
         why = "it is not UTF-8"
     except (msgspec.MsgspecError, RecursionError) as error:
         why = str(error)[:SHOWN]
+    else:
+        _check_texts(msgspec.structs.asdict(told))
+        return told
     raise bad_request(f"The body has to be JSON like {forms[form]}: {why}.")
+
+
+def _check_texts(told: Mapping[str, object]) -> None:
+    for name, value in told.items():
+        if name not in ("by", "note") and isinstance(value, str) and "\0" in value:
+            # PostgreSQL has no such text, and no name at Harbor either.
+            raise bad_request(f"{name}: there is a NUL in it; leave that out.")
 
 
 def one_line(field: str, text: str | None, limit: int) -> str:
     """The text in one line that may stand in a log and in any store."""
     plain = "".join(one if one.isprintable() else " " for one in text or "")
     words = " ".join(plain.split())
-    if len(words) > limit:
-        raise bad_request(f"{field}: {len(words)} characters; write {limit} at most.")
+    if len(text or "") > limit:
+        raise bad_request(f"{field}: {len(text or '')} characters; write {limit} at most.")
     return words
 
 

@@ -32,6 +32,19 @@ LONGEST = 1000
 SHOWN = 64
 """Characters of what somebody sent that a refusal repeats."""
 
+_HOST = r"(?:(?:\[[0-9a-f:.]+\]|[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*)(?::[0-9]{1,5})?/)?"
+_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_END = r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+# For readers and programs that ask: `reference.parse` decides, with a sentence of its own.
+Ref = Annotated[
+    str,
+    Meta(
+        examples=["apps/web:1.4.0"],
+        extra_json_schema={"pattern": f"^{_HOST}{_NAME}(?:/{_NAME})*{_END}$"},
+    ),
+]
+"""An image as people write it: `syncwatch.reference`."""
+
 
 class QueryError(ValueError):
     """A query that cannot be meant so; the text is a sentence for whoever sent it."""

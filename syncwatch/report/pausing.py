@@ -6,15 +6,17 @@ the timeline of what is open there, and the loops woken that read the row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-from aiohttp import web
+from msgspec import Meta, Struct
 
 from syncwatch.model import HOUR, SECOND
+from syncwatch.report.answers import Paused, PausedDestination
 from syncwatch.report.bodies import (
     BY_LIMIT,
     SHOWN,
+    By,
+    Note,
     RefusedError,
     bad_request,
     body_of,
@@ -23,6 +25,8 @@ from syncwatch.report.bodies import (
     moment,
     one_line,
 )
+from syncwatch.report.operations import Answer, Guard, Operation
+from syncwatch.report.routing import json_answer
 from syncwatch.report.words import rfc3339
 from syncwatch.report.writes import no_destination
 from syncwatch.store import pauses, policies
@@ -30,6 +34,7 @@ from syncwatch.store import pauses, policies
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from aiohttp import web
     from sqlalchemy import Connection
 
     from syncwatch.config import DestinationSettings
@@ -42,23 +47,70 @@ LONGEST = 366 * 24 * HOUR
 """A pause that nobody ends by then was forgotten."""
 
 
-class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /api/v1/destinations/{name}/pause`: until when (a time, or a duration from
-    now), who says so and why; `harbor` where two Harbors use the name."""
+Whose = Annotated[
+    str | None,
+    Meta(
+        description="whose endpoint, where two Harbors use the name; else all of that name are "
+        "meant",
+        examples=["main"],
+    ),
+]
 
-    until: str
-    by: str | None = None
-    note: str | None = None
-    harbor: str | None = None
+
+class DestinationName(Struct, frozen=True):
+    """Which destination is meant."""
+
+    name: Annotated[str, Meta(description="Harbor's name of the endpoint", examples=["cluster1"])]
 
 
-class ResumeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /api/v1/destinations/{name}/resume`, of which nothing is needed."""
+class PauseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Until when, who says so and why."""
 
-    by: str | None = None
-    note: str | None = None
-    harbor: str | None = None
+    until: Annotated[
+        str,
+        Meta(
+            description="a time with its zone, or a duration from now, as `2h`; a year at most",
+            examples=["2h"],
+        ),
+    ]
+    note: Note = None
+    by: By = None
+    harbor: Whose = None
 
+
+class ResumeRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who says so and why."""
+
+    note: Note = None
+    by: By = None
+    harbor: Whose = None
+
+
+PAUSE = Operation(
+    "pause",
+    "begins the maintenance of a destination",
+    {
+        202: Answer("it is paused", Paused),
+        400: Answer("the body is not as described, or `until` is over, or more than a year ahead"),
+        404: Answer("there is no such destination, or no such Harbor"),
+    },
+    path=DestinationName,
+    body=PauseRequest,
+    guard=Guard.WRITE,
+)
+RESUME = Operation(
+    "resume",
+    "ends the maintenance of a destination",
+    {
+        202: Answer("it is not paused by hand any more, or was not before", Paused),
+        400: Answer("the body is not as described"),
+        404: Answer("there is no such destination, or no such Harbor"),
+    },
+    path=DestinationName,
+    body=ResumeRequest,
+    body_required=False,
+    guard=Guard.WRITE,
+)
 
 _FORMS: dict[type, str] = {
     PauseRequest: '{"until": TIME or DURATION, "by": NAME, "note": TEXT, "harbor": NAME}',
@@ -119,16 +171,16 @@ class Pausing:
     ) -> web.Response:
         noted = await self._database.write(lambda c: [write(c, one) for one in found])
         self._signals.wake("destinations")
-        told = [
-            {
-                "harbor": one.harbor,
-                "destination": one.name,
-                "paused_until": rfc3339(self._later(one, until)),
-                "noted": count,
-            }
+        told = (
+            PausedDestination(
+                harbor=one.harbor,
+                destination=one.name,
+                paused_until=rfc3339(self._later(one, until)),
+                noted=count,
+            )
             for one, count in zip(found, noted, strict=True)
-        ]
-        return web.json_response({"destinations": told}, status=202)
+        )
+        return json_answer(Paused(destinations=tuple(told)), 202)
 
     def _later(self, destination: Destination, until: Millis | None) -> Millis | None:
         """The configuration may pause it too, and for longer."""

@@ -1,4 +1,4 @@
-"""Pure: rows as the JSON of the contract. Times are RFC 3339 UTC with milliseconds."""
+"""Pure: rows as the answers of the contract. Times are RFC 3339 UTC with milliseconds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from syncwatch.model import SECOND, Finding, Severity
+from syncwatch.report import answers
+from syncwatch.report.answers import (
+    Accessory,
+    Execution,
+    Expectation,
+    HarborStatus,
+    Look,
+    Moment,
+    OneExpectation,
+    PolicyStatus,
+    RequestMade,
+    Sweep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +27,9 @@ if TYPE_CHECKING:
 
     from syncwatch.model import Millis, Observation
     from syncwatch.store.passes import Pass
-    from syncwatch.store.policies import Destination, HarborRow
+    from syncwatch.store.policies import Destination, HarborRow, Policy
 
-BEFORE_REASON = (
+AS_THEY_ARE = (
     "harbor",
     "policy",
     "policy_id",
@@ -28,8 +41,13 @@ BEFORE_REASON = (
     "origin",
     "digest",
     "state",
+    "message",
+    "level",
+    "required_level",
+    "overdue",
+    "execution_id",
+    "task_id",
 )
-AFTER_REASON = ("message", "level", "required_level", "overdue")
 TIMES = (
     "pushed_at",
     "expected_at",
@@ -44,24 +62,39 @@ TIMES = (
 
 def rfc3339(at: Millis | None) -> str | None:
     """2026-11-23T14:12:01.000Z; None for none."""
-    if at is None:
-        return None
-    moment = datetime.fromtimestamp(at / SECOND, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(at) if at is not None else None
 
 
-def expectation(row: Row[Any]) -> dict[str, Any]:
+def moment(at: Millis) -> str:
+    """As `rfc3339`, of what is there."""
+    told = datetime.fromtimestamp(at / SECOND, UTC)
+    return told.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def expectation(row: Row[Any]) -> Expectation:
     """One expectation; `reason` is null when verified, `id` a string."""
-    told: dict[str, Any] = {"id": str(row.id)}
-    told |= {name: getattr(row, name) for name in BEFORE_REASON}
-    told["reason"] = row.reason or None
-    told |= {name: getattr(row, name) for name in AFTER_REASON}
+    return Expectation(**_fields(row))
+
+
+def one_expectation(
+    row: Row[Any], changes: Sequence[Row[Any]], looks: Sequence[Observation]
+) -> OneExpectation:
+    """One expectation with its timeline, and the looks at its name, newest first."""
+    return OneExpectation(
+        **_fields(row),
+        timeline=timeline(row, changes),
+        observations=tuple(map(observation, looks)),
+        accessories=accessories(looks),
+    )
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {name: getattr(row, name) for name in AS_THEY_ARE}
     told |= {name: rfc3339(getattr(row, name)) for name in TIMES}
-    told |= {"execution_id": row.execution_id, "task_id": row.task_id}
-    return told
+    return told | {"id": str(row.id), "reason": row.reason or None}
 
 
-def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> tuple[Moment, ...]:
     """What happened, in order: moments that the row keeps, and its changes of state."""
     told = [(one.at, one.what, one.detail) for one in changes]
     milestones = (
@@ -71,46 +104,46 @@ def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> list[dict[str, Any]]
     )
     told += [(at, what, detail) for what, at, detail in milestones if at is not None]
     told.sort(key=lambda one: one[0])
-    return [{"at": rfc3339(at), "what": what, "detail": detail} for at, what, detail in told]
+    return tuple(Moment(at=moment(at), what=what, detail=detail) for at, what, detail in told)
 
 
-def observation(seen: Observation) -> dict[str, Any]:
+def observation(seen: Observation) -> Look:
     """One look, request by request; `reason` and `detail` say what was wrong, if anything was."""
     flaw = seen.flaws.get(seen.served or "")
-    return {
-        "at": rfc3339(seen.at),
-        "level": seen.level,
-        "reason": seen.problem or (flaw.reason if flaw else None),
-        "detail": flaw.detail if flaw and not seen.problem else seen.detail,
-        "requests": [
-            {
-                "method": one.method,
-                "url": one.url,
-                "status": one.status,
-                "digest": one.digest,
-                "seconds": round(one.seconds, 4),
-            }
+    return Look(
+        at=moment(seen.at),
+        level=seen.level,
+        reason=seen.problem or (flaw.reason if flaw else None),
+        detail=flaw.detail if flaw and not seen.problem else seen.detail,
+        requests=tuple(
+            RequestMade(
+                method=one.method,
+                url=one.url,
+                status=one.status,
+                digest=one.digest,
+                seconds=round(one.seconds, 4),
+            )
             for one in seen.requests
-        ],
-    }
+        ),
+    )
 
 
-def accessories(looks: Sequence[Observation]) -> list[dict[str, Any]]:
+def accessories(looks: Sequence[Observation]) -> tuple[Accessory, ...]:
     """What the newest look that looked for them found of the source's signatures and referrers."""
     newest = next((seen.accessories for seen in looks if seen.accessories), ())
-    return [
-        {
-            "digest": one.digest,
-            "type": one.type,
-            "reference": one.reference or None,
-            "at_destination": one.at_destination,
-            "found_by": list(one.found_by),
-        }
+    return tuple(
+        Accessory(
+            digest=one.digest,
+            type=one.type,
+            reference=one.reference or None,
+            at_destination=one.at_destination,
+            found_by=one.found_by,
+        )
         for one in newest
-    ]
+    )
 
 
-def store_trouble(trouble: str, now: Millis) -> list[dict[str, Any]]:
+def store_trouble(trouble: str, now: Millis) -> list[answers.Finding]:
     """The one finding that the store itself cannot keep."""
     if not trouble:
         return []
@@ -121,41 +154,48 @@ def store_trouble(trouble: str, now: Millis) -> list[dict[str, Any]]:
         f"What comes in cannot be kept: {trouble}.",
         "Make room, or bring the database back; Harbor tries a delivery for two minutes.",
     )
-    names = ("finding", "severity", "subject", "message", "cure")
-    told = {name: getattr(one, name) for name in names}
-    return [told | {"harbor": "", "since": rfc3339(now)}]
+    told = answers.Finding(
+        finding=one.finding,
+        severity=one.severity,
+        harbor="",
+        subject=one.subject,
+        message=one.message,
+        cure=one.cure,
+        since=moment(now),
+    )
+    return [told]
 
 
-def finding(row: Row[Any]) -> dict[str, Any]:
+def finding(row: Row[Any]) -> answers.Finding:
     """One finding."""
     names = ("finding", "severity", "harbor", "subject", "message", "cure")
-    return {name: getattr(row, name) for name in names} | {"since": rfc3339(row.since)}
+    return answers.Finding(**{name: getattr(row, name) for name in names}, since=moment(row.since))
 
 
-def harbor(row: HarborRow, sweep: Pass | None, now: Millis) -> dict[str, Any]:
+def harbor(row: HarborRow, sweep: Pass | None, now: Millis) -> HarborStatus:
     """One Harbor, and how far its complete sweep is."""
-    return {
-        "name": row.name,
-        "up": row.up and row.feed_ok,
-        "version": row.version or None,
-        "last_webhook_at": rfc3339(row.last_webhook_at),
-        "last_sweep_at": rfc3339(row.last_sweep_at),
-        "sweep": _sweep(row, sweep, now),
-    }
+    return HarborStatus(
+        name=row.name,
+        up=row.up and row.feed_ok,
+        version=row.version or None,
+        last_webhook_at=rfc3339(row.last_webhook_at),
+        last_sweep_at=rfc3339(row.last_sweep_at),
+        sweep=_sweep(row, sweep, now),
+    )
 
 
-def _sweep(row: HarborRow, sweep: Pass | None, now: Millis) -> dict[str, Any]:
+def _sweep(row: HarborRow, sweep: Pass | None, now: Millis) -> Sweep:
     began, ended = row.pass_began_at, row.pass_ended_at
     under_way = began is not None and (ended is None or ended < began)
-    return {
-        "pass_began_at": rfc3339(began),
-        "pass_ended_at": rfc3339(None if under_way else ended),
-        "projects": sweep.projects if sweep else 0,
-        "projects_done": sweep.done if sweep else 0,
-        "repositories": sweep.repositories if sweep else 0,
-        "tags": sweep.tags if sweep else 0,
-        "expected_end_at": rfc3339(_expected_end(began, sweep, now) if under_way else None),
-    }
+    return Sweep(
+        pass_began_at=rfc3339(began),
+        pass_ended_at=rfc3339(None if under_way else ended),
+        projects=sweep.projects if sweep else 0,
+        projects_done=sweep.done if sweep else 0,
+        repositories=sweep.repositories if sweep else 0,
+        tags=sweep.tags if sweep else 0,
+        expected_end_at=rfc3339(_expected_end(began, sweep, now) if under_way else None),
+    )
 
 
 def _expected_end(began: Millis | None, sweep: Pass | None, now: Millis) -> Millis | None:
@@ -165,11 +205,39 @@ def _expected_end(began: Millis | None, sweep: Pass | None, now: Millis) -> Mill
     return now + (now - began) * (sweep.projects - sweep.done) // sweep.done
 
 
-def pause(one: Destination, configured: datetime | None, now: Millis) -> dict[str, Any]:
+def pause(
+    one: Destination, configured: datetime | None, now: Millis
+) -> tuple[str | None, str | None]:
     """Until when a destination is in maintenance, the later of what was said, and who said so."""
     by_file = round(configured.timestamp() * SECOND) if configured else 0
     until = max(by_file, one.paused_until or 0)
     if until <= now:
-        return {"paused_until": None, "paused_by": None}
+        return None, None
     by = "the configuration" if by_file >= (one.paused_until or 0) else one.paused_by
-    return {"paused_until": rfc3339(until), "paused_by": by or None}
+    return rfc3339(until), by or None
+
+
+def policy(one: Policy, destination: str | None, run: Row[Any] | None) -> PolicyStatus:
+    """A policy with its newest execution and Harbor's own words for it."""
+    return PolicyStatus(
+        harbor=one.harbor,
+        policy=one.name,
+        policy_id=one.policy_id,
+        destination=destination,
+        trigger=one.rules.trigger,
+        enabled=one.rules.enabled,
+        followed=one.rules.pushes,
+        last_execution=_execution(run) if run is not None else None,
+    )
+
+
+def _execution(run: Row[Any]) -> Execution:
+    return Execution(
+        execution_id=run.execution_id,
+        status=run.status,
+        status_text=run.status_text,
+        trigger=run.trigger,
+        total=run.total,
+        started_at=rfc3339(run.start_at),
+        ended_at=rfc3339(run.end_at),
+    )

@@ -7,17 +7,19 @@ stages woken that find them due. What a person may write is bounded here.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-from aiohttp import web
+from msgspec import UNSET, Meta, Struct
 
 from syncwatch import reference
 from syncwatch.errors import MalformedError
 from syncwatch.model import Reason
+from syncwatch.report.answers import Closed, LooksDue
 from syncwatch.report.bodies import (
     BY_LIMIT,
     SHOWN,
+    By,
+    Note,
     RefusedError,
     bad_request,
     body_of,
@@ -26,11 +28,14 @@ from syncwatch.report.bodies import (
     moment,
     one_line,
 )
+from syncwatch.report.operations import Answer, Guard, Operation, Ref
+from syncwatch.report.routing import json_answer
 from syncwatch.store import expectations, policies, reading, requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from aiohttp import web
     from sqlalchemy import Connection
 
     from syncwatch.model import Change
@@ -40,26 +45,79 @@ if TYPE_CHECKING:
     from syncwatch.store.policies import Destination
 
 
-class LookRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /api/v1/observations`: what is to be looked at, all of which has to fit.
+class LookRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be looked at: all that is written has to fit, and one of the first four is needed.
 
-    `repository` is the name on either side, `destination` Harbor's name of the endpoint, `since` a
-    time or a duration back: what has been expected since then. `by` says who asks.
+    `image` and `repository` exclude each other.
     """
 
-    image: str | None = None
-    destination: str | None = None
-    repository: str | None = None
-    since: str | None = None
-    by: str | None = None
+    image: Annotated[Ref | None, Meta(description="[REF](#ref)")] = None
+    repository: Annotated[
+        str | None,
+        Meta(description="all of it, by its name at the source or there", examples=["apps/web"]),
+    ] = None
+    destination: Annotated[
+        str | None,
+        Meta(description="Harbor's name of the endpoint: only there", examples=["cluster1"]),
+    ] = None
+    since: Annotated[
+        str | None,
+        Meta(
+            description="what was expected since then: a time with its zone, or a duration back "
+            "from now",
+            examples=["2h"],
+        ),
+    ] = None
+    by: By = None
 
 
-class CloseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /api/v1/expectations/{id}/close`: why, and who says so."""
+class CloseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why it is closed, and who says so."""
 
-    note: str | None = None
-    by: str | None = None
+    note: Note = None
+    by: By = None
 
+
+class ClosedId(Struct, frozen=True):
+    """Which expectation is meant."""
+
+    id: Annotated[
+        str,
+        Meta(
+            description="its `id`",
+            examples=["17"],
+            extra_json_schema={"pattern": "^[0-9]{1,18}$"},
+        ),
+    ]
+
+
+OBSERVE = Operation(
+    "look",
+    "has images looked at now",
+    {
+        202: Answer("the looks are due", LooksDue),
+        400: Answer("the body is not as described, or `image` is no REF"),
+        404: Answer(
+            "nothing is expected of the image, or there is no such destination: an image of which "
+            "nothing is expected cannot be looked at yet"
+        ),
+    },
+    body=LookRequest,
+    guard=Guard.WRITE,
+)
+CLOSE = Operation(
+    "close",
+    "ends an expectation by hand",
+    {
+        202: Answer("it is closed; also where it was before, and then nothing changes", Closed),
+        400: Answer("the body is not as described"),
+        404: Answer("there is no such expectation"),
+    },
+    path=ClosedId,
+    body=CloseRequest,
+    body_required=False,
+    guard=Guard.WRITE,
+)
 
 _FORMS: dict[type, str] = {
     LookRequest: '{"image": REF, "destination": NAME}',
@@ -112,7 +170,7 @@ class Writes:
         if not found.destinations:
             words = _nothing(image, wanted, asked) if image and wanted else _empty(asked)
             raise RefusedError(404, "not_found", words)
-        return web.json_response(_told(found, present), status=202)
+        return json_answer(_told(found, present), 202)
 
     async def _look(self, scope: requests.Scope, detail: str, now: int) -> requests.Looks:
         found = await self._database.write(lambda c: requests.look(c, scope, detail, now))
@@ -132,7 +190,7 @@ class Writes:
         if not _is_id(wanted) or not await self._close(int(wanted), message):
             words = f"There is no expectation {wanted[:SHOWN]}."
             raise RefusedError(404, "not_found", words)
-        return web.json_response({"id": wanted}, status=202)
+        return json_answer(Closed(id=wanted), 202)
 
     async def _close(self, expectation_id: int, message: str) -> bool:
         def write(connection: Connection) -> tuple[bool, Change | None]:
@@ -153,10 +211,10 @@ def _check(asked: LookRequest) -> None:
         raise bad_request("Say what is to be looked at: image, repository, destination or since.")
 
 
-def _told(found: requests.Looks, present: Sequence[Destination]) -> dict[str, object]:
+def _told(found: requests.Looks, present: Sequence[Destination]) -> LooksDue:
     names = sorted({one.name for one in present if one.id in found.destinations})
-    told: dict[str, object] = {"requested": found.count, "destinations": names}
-    return told | ({"more": True} if found.more else {})
+    more = True if found.more else UNSET
+    return LooksDue(requested=found.count, destinations=tuple(names), more=more)
 
 
 def _image(text: str) -> Reference:
