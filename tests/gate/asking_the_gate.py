@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from running import Watched
 
@@ -38,3 +41,11 @@ async def gate(
     url = watched.daemon.url + "/api/v1/gate"
     async with watched.session.request(method, url, params=asked) as answer:
         return Told(answer.status, await answer.json(), answer.headers)
+
+
+@contextlib.asynccontextmanager
+async def crowd(watched: Watched) -> AsyncIterator[Watched]:
+    """The same daemon, asked over as many connections as there are questions."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield replace(watched, session=session)
