@@ -15,6 +15,8 @@ from syncwatch.doctor.keeping import Doctor
 from syncwatch.errors import StoreError
 from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
+from syncwatch.notify.beginning import prepare, sending
+from syncwatch.notify.sending import LOOP as NOTIFY
 from syncwatch.outbound import Outbound
 from syncwatch.plan.keeping import Keeping
 from syncwatch.plan.looking import Looking
@@ -25,7 +27,7 @@ from syncwatch.plan.sources import Sources
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import log, supervise
-from syncwatch.store import accessories, leases, orphans, policies, proofs, retention
+from syncwatch.store import accessories, leases, notifications, orphans, policies, proofs, retention
 from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
@@ -51,7 +53,6 @@ TROUBLE_EVERY = 1.0
 ANSWERS_FROM_THE_TAG = frozenset({"docker-registry"})
 """Adapters whose registry answers If-None-Match from the tag's own file (distribution,
 registry/handlers/manifests.go). A Harbor answers it from its database, which proves nothing."""
-
 
 STORE = "store"
 """The lease of what is done once for the whole store."""
@@ -98,6 +99,7 @@ class Stages:
         self._metrics = metrics
         self._publish = publish
         self._beside = beside
+        metrics.will_notify(settings.notifications.events if settings.notifications else ())
         self._began = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._shares: dict[str, _Share] = {}
@@ -106,7 +108,6 @@ class Stages:
         self._up_untold: dict[int, bool] = {}
         self._paused: dict[int, Millis] = {}
         self._clusters: dict[int, str] = {}
-
         self._holding: Holding | None = None
         if not database.is_sqlite:
             self._holding = Holding(
@@ -185,6 +186,7 @@ class Stages:
         def begin(connection: Connection) -> None:
             for harbor in self._settings.harbors:
                 policies.begin(connection, harbor.name, now)
+            prepare(connection, self._settings, for_destination, now)
 
         await self._database.write(begin)
         self._began = True
@@ -206,7 +208,8 @@ class Stages:
         watched = [harbor.name for harbor in self._settings.harbors]
         known = policies.known_destinations(connection)
         present = [one for one in known if one.gone_at is None and one.harbor in watched]
-        return [STORE, *map(_of_harbor, watched), *(_of_destination(one.id) for one in present)]
+        own = [STORE, NOTIFY] if self._settings.notifications else [STORE]
+        return [*own, *map(_of_harbor, watched), *(_of_destination(one.id) for one in present)]
 
     def _holds(self, lease: str) -> bool:
         return self._holding is None or self._holding.holds(lease)
@@ -226,6 +229,10 @@ class Stages:
                 self._watch(harbor)
         if self._is_free(STORE):
             self._begin_share(STORE, _Share(), {"forget": self._forget})
+        if self._settings.notifications and self._is_free(NOTIFY):
+            means, told = (self._settings, self._database, self._clock), self._metrics
+            one = sending(*means, told.notified, told.outbox, self._allowed(NOTIFY))
+            self._begin_share(NOTIFY, _Share(close=one.close), {NOTIFY: one.turn})
 
     def _begin_share(
         self, lease: str, share: _Share, loops: Mapping[str, Callable[[], Awaitable[float]]]
@@ -270,7 +277,7 @@ class Stages:
             opening=Opening(harbor.name, self._settings),
             database=self._database,
             signals=self._signals,
-            publish=self._publish,
+            publish=self._published,
         )
         sources = Sources(client, self._clock)
         planner = Planner(
@@ -283,7 +290,7 @@ class Stages:
             database=self._database,
             clock=self._clock,
             signals=self._signals,
-            publish=self._publish,
+            publish=self._published,
             policy_changed=self._metrics.policy_changed,
             recovered=self._metrics.recovered,
         )
@@ -327,6 +334,12 @@ class Stages:
 
         self._begin_share(lease, _Share(close=close), loops)
 
+    def _published(self, changes: Sequence[Change]) -> None:
+        """Changes are durable: there may be something to tell."""
+        self._publish(changes)
+        if self._settings.notifications and any(one.moved for one in changes):
+            self._signals.wake(NOTIFY)
+
     def _client(
         self, harbor: HarborSettings, *, lease: str | None = None, at_once: int = 6
     ) -> HarborClient:
@@ -344,7 +357,7 @@ class Stages:
             url=harbor.url,
             outbound=outbound,
             credentials=lambda: credential.login() if credential else None,
-            forget=credential.forget if credential else _nothing,
+            forget=credential.forget if credential else lambda: None,
         )
 
     def _run(self, name: str, turn: Callable[[], Awaitable[float]]) -> None:
@@ -403,7 +416,7 @@ class Stages:
             credentials=lambda: credential.login() if credential else None,
             clock=self._clock.now,
             token_realms=settings.token_realms,
-            forget=credential.forget if credential else _nothing,
+            forget=credential.forget if credential else lambda: None,
             is_harbor=destination.type == "harbor",
         )
         verifier = Verifier(
@@ -414,7 +427,7 @@ class Stages:
             signals=self._signals,
             terms=lambda: self._terms(destination, settings),
             manner=_manner(destination, settings),
-            publish=self._publish,
+            publish=self._published,
             up=self._is_up,
             wrong_address=wrong_address(destination, settings, known),
         )
@@ -455,6 +468,7 @@ class Stages:
             lambda c: proofs.forget(c, self._clock.now()),
             lambda c: accessories.forget(c, before),
             lambda c: orphans.forget(c, before),
+            lambda c: notifications.forget(c, before),
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY
@@ -471,10 +485,6 @@ def _manner(destination: Destination, settings: DestinationSettings) -> Manner:
         full_check_every=millis(settings.full_check_every) if settings.full_check_every else 0,
         full_check_bytes_per_second=settings.full_check_bytes_per_second,
     )
-
-
-def _nothing() -> None:
-    """Nobody has a file to forget."""
 
 
 @dataclass(slots=True)

@@ -172,8 +172,27 @@ FAMILIES = (
         ("harbor", "change"),
         "Policies created, edited, renamed, enabled, disabled or deleted in Harbor.",
     ),
+    Family(
+        "syncwatch_notifications_total",
+        "counter",
+        ("event", "outcome"),
+        "Events for the receiver: delivered, failed (an attempt), gave_up or dropped (for good).",
+    ),
+    Family(
+        "syncwatch_notifications_waiting",
+        "gauge",
+        (),
+        "Events that wait to be delivered; only where a receiver is configured.",
+    ),
+    Family(
+        "syncwatch_notifications_oldest_seconds",
+        "gauge",
+        (),
+        "Seconds since the oldest event that waits to be delivered happened; 0 when none waits.",
+    ),
     Family("syncwatch_build_info", "gauge", ("version",), "1, with the version that runs."),
 )
 
 BY_NAME = {family.name: family for family in FAMILIES}
 POLICY_CHANGES = ("created", "edited", "renamed", "enabled", "disabled", "deleted")
+NOTIFIED = ("delivered", "failed", "gave_up", "dropped")

@@ -18,14 +18,19 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 
 from syncwatch import __version__
 from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
-from syncwatch.model import KnownBy, Operation, Result, State, Status
+from syncwatch.model import SECOND, KnownBy, Operation, Result, State, Status
 from syncwatch.report.families import (
     BY_NAME,
     LAG_BUCKETS,
+    NOTIFIED,
     POLICY_CHANGES,
     REQUEST_BUCKETS,
     SWEEP_BUCKETS,
@@ -100,6 +105,8 @@ class Metrics:
         self._counted: dict[str, dict[tuple[object, ...], float]] = defaultdict(dict)
         self._lag: dict[tuple[str, int, int], Buckets] = {}
         self._milestones: dict[tuple[str, int, str], Buckets] = {}
+        self._notified: dict[tuple[str, str], float] = {}
+        self._outbox: tuple[int, Millis | None] | None = None
         self._webhooks = self._counter("syncwatch_webhooks_total")
         self._policy_changes = self._counter("syncwatch_policy_changes_total")
         self._recovered = self._counter("syncwatch_events_recovered_total")
@@ -165,6 +172,19 @@ class Metrics:
         """A sweep has ended without trouble."""
         self._sweeps.labels(harbor).observe(seconds)
 
+    def will_notify(self, events: Iterable[str]) -> None:
+        """Their counters exist from now on; without any there is nothing to be seen of it."""
+        told = {(event, outcome): 0.0 for event in events for outcome in NOTIFIED}
+        self._notified = told | self._notified if told else {}
+
+    def notified(self, event: str, outcome: str) -> None:
+        """An attempt to tell the receiver, or the end of them."""
+        self._notified[event, outcome] = self._notified.get((event, outcome), 0.0) + 1
+
+    def outbox(self, waiting: int | None, oldest_at: Millis | None) -> None:
+        """How many events wait, and since when the oldest does; None where it is not ours."""
+        self._outbox = None if waiting is None else (waiting, oldest_at)
+
     def policy_changed(self, harbor: str, policy_id: int, change: str) -> None:
         """A policy changed at Harbor."""
         self._policy_changes.labels(harbor, change).inc()
@@ -196,9 +216,23 @@ class Metrics:
             return
         now = self._clock.now()
         yield from gauges(self._snapshot, self._surroundings(), now, __version__)
+        yield from self._notifications(now)
         live = _live(self._snapshot, now - self._gone_after)
         yield from self._counters(live)
         yield from self._histograms(live)
+
+    def _notifications(self, now: Millis) -> Iterator[Metric]:
+        if self._notified:
+            family = _family(BY_NAME["syncwatch_notifications_total"])
+            for labels, value in self._notified.items():
+                family.add_metric(labels, value)
+            yield family
+        if self._outbox is not None:
+            waiting, oldest_at = self._outbox
+            age = max(0.0, (now - oldest_at) / SECOND) if oldest_at is not None else 0.0
+            for name, value in (("waiting", waiting), ("oldest_seconds", age)):
+                told = BY_NAME[f"syncwatch_notifications_{name}"]
+                yield GaugeMetricFamily(told.name, told.help, value=value)
 
     def _counters(self, live: _Live) -> Iterator[Metric]:
         settled = _family(BY_NAME["syncwatch_expectations_settled_total"])

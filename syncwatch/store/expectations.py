@@ -2,7 +2,8 @@
 
 In: `plan` closes, `verify` moves; `generations` opens. Out: a `Change` for every change of state,
 told to logs and metrics after the transaction is durable. Every change is one compare-and-set on
-the row's revision, and keeps `counts` and the subject's `behind_since` in the same transaction.
+the row's revision, and keeps `counts` and the subject's `behind_since` in the same transaction, as
+it writes what has to be told of it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from syncwatch.model import (
     State,
     step,
 )
+from syncwatch.store import notifications
 from syncwatch.store.dialect import insert
 from syncwatch.store.schema import changes, counts, expectations, subjects
 
@@ -222,6 +224,7 @@ def _move(
         _keep_behind(connection, row, moved, now)
     told = (moved.state, moved.reason) != (row.state, row.reason)
     if told:
+        notifications.moved(connection, row, moved, now)
         what = f"{moved.state}/{moved.reason}" if moved.reason else moved.state
         note(connection, row.id, now, what, moved.message)
     if told or moved.settled != row.settled or moved.false_success != row.false_success:

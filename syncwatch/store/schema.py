@@ -298,19 +298,23 @@ notifications = Table(
     "notifications",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
-    # the CloudEvents type, and its body as it is sent
+    # of the CloudEvent: its type, its subject, its data as JSON
     Column("event", String, nullable=False),
-    Column("body", Text, nullable=False),
-    # what happens only once: null where it may happen again
-    Column("once", String),
+    Column("harbor", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("data", Text, nullable=False),
+    # when it happened
     Column("created_at", BigInteger, nullable=False),
-    # null once it was taken, or given up
+    # null once it was taken, or nobody tries any more
     Column("due_at", BigInteger),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("outcome", String, nullable=False, default=""),
-    UniqueConstraint("once"),
+    # why the last attempt failed
+    Column("problem", String, nullable=False, default=""),
+    # set where it ended without being delivered
+    Column("lost_at", BigInteger),
     Index("notifications_created", "created_at"),
     _partial("notifications_due", "due_at", where="due_at is not null"),
+    _partial("notifications_lost", "lost_at", where="lost_at is not null"),
     sqlite_autoincrement=True,
 )
 

@@ -38,18 +38,27 @@ def _notifications() -> None:
         "notifications",
         sa.Column("id", _ID, autoincrement=True, nullable=False),
         sa.Column("event", sa.String(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("once", sa.String(), nullable=True),
+        sa.Column("harbor", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("outcome", sa.String(), nullable=False),
+        sa.Column("problem", sa.String(), nullable=False),
+        sa.Column("lost_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("once"),
         sqlite_autoincrement=True,
     )
     op.create_index("notifications_created", "notifications", ["created_at"])
     _due("notifications_due", "notifications", ["due_at"])
+    where = sa.text("lost_at is not null")
+    op.create_index(
+        "notifications_lost",
+        "notifications",
+        ["lost_at"],
+        sqlite_where=where,
+        postgresql_where=where,
+    )
 
 
 def upgrade() -> None:

@@ -1,0 +1,86 @@
+"""Pure: a notification as a CloudEvent, and what an answer to it means.
+
+The form is CloudEvents 1.0.2 in structured mode (JSON event format). The types are ours and short;
+the specification only recommends (SHOULD) a reverse-DNS prefix.
+"""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from syncwatch.model import SECOND, Millis
+from syncwatch.store.told import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from syncwatch.store.notifications import Notification
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+REFUSED_AFTER = 3
+"""How many attempts there are of what the receiver will not take however often it is sent."""
+
+FIRST_PAUSE: Millis = SECOND
+LONGEST_PAUSE: Millis = 300 * SECOND
+LONGEST_WISH: Millis = 24 * 3600 * SECOND
+"""What a Retry-After may ask for at most."""
+
+_OF_THE_RECEIVER = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
+"""4xx that say something of the receiver or of our credential, and nothing of this event."""
+
+
+class Outcome(Enum):
+    """What an attempt came to."""
+
+    DELIVERED = auto()
+    FAILED = auto()  # worth another attempt, as long as there is time
+    REFUSED = auto()  # no attempt will do better
+
+
+def envelope(one: Notification) -> dict[str, Any]:
+    """The whole event. `id` and everything else is the same in each attempt.
+
+    A store that was lost counts from 1 again, so the moment belongs to the id.
+    """
+    return {
+        "specversion": "1.0",
+        "id": f"{one.created_at}-{one.id}",
+        "source": f"/harbors/{one.harbor}",
+        "type": one.event,
+        "subject": one.subject,
+        "time": rfc3339(one.created_at),
+        "datacontenttype": "application/json",
+        "data": msgspec.json.decode(one.data),
+    }
+
+
+def outcome(status: int, attempts: int) -> Outcome:
+    """What an answer means, `attempts` having been made before."""
+    if 200 <= status < 300:
+        return Outcome.DELIVERED
+    of_the_event = 400 <= status < 500 and status not in _OF_THE_RECEIVER
+    if of_the_event and attempts + 1 >= REFUSED_AFTER:
+        return Outcome.REFUSED
+    return Outcome.FAILED
+
+
+def pause(attempts: int) -> Millis:
+    """How long to wait after so many attempts that failed."""
+    return min(FIRST_PAUSE << min(max(attempts - 1, 0), 20), LONGEST_PAUSE)
+
+
+def wished(headers: Mapping[str, str], now: Millis) -> Millis:
+    """How long a Retry-After asks to be left alone: a number or a date (RFC 9110, 10.2.3); or 0."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit() and len(text) <= 15:
+        return min(int(text) * SECOND, LONGEST_WISH)
+    try:
+        until = round(parsedate_to_datetime(text).timestamp() * SECOND)
+    except (ValueError, OverflowError):
+        return 0
+    return min(max(until - now, 0), LONGEST_WISH)

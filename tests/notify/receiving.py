@@ -1,0 +1,109 @@
+"""A receiver of notifications, which may refuse, stay away and come back at its address."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from running import until
+from servers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+TOKEN = "Bearer the-word-of-the-receiver"
+
+
+@dataclass
+class Delivery:
+    """One request that came."""
+
+    event: dict[str, Any]
+    headers: dict[str, str]
+    at: float
+    status: int
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """The event in short: what of which image."""
+        return self.event["type"], self.event["subject"]
+
+
+@dataclass
+class Receiver:
+    """`answer` says what to answer to an event: a status, or one with headers."""
+
+    port: int = field(default_factory=free_port)
+    path: str = "/hook"
+    answer: Callable[[dict[str, Any]], int | tuple[int, dict[str, str]]] = lambda _event: 202
+    deliveries: list[Delivery] = field(default_factory=list)
+    _runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """The section of a configuration that tells it everything."""
+        return {"url": self.url, "authorization": TOKEN, **more}
+
+    @property
+    def taken(self) -> list[Delivery]:
+        """What was answered 2xx, in the order in which it came."""
+        return [one for one in self.deliveries if one.status < 300]
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """The events taken, in short."""
+        return [one.told for one in self.taken]
+
+    async def hears(self, *wanted: tuple[str, str], within: float = 15.0) -> list[dict[str, Any]]:
+        """The events taken, once they are at least these, in any order."""
+
+        async def all_there() -> bool:
+            return set(wanted) <= set(self.told)
+
+        try:
+            await until(all_there, within)
+        except AssertionError:
+            raise AssertionError(f"{wanted} wanted; there are {self.told}") from None
+        return [one.event for one in self.taken]
+
+    async def start(self) -> None:
+        """Take connections."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._take)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+
+    async def stop(self) -> None:
+        """Refuse connections."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Receiver]:
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        event = json.loads(await request.read())
+        given = self.answer(event)
+        status, headers = given if isinstance(given, tuple) else (given, {})
+        self.deliveries.append(Delivery(event, dict(request.headers), time.monotonic(), status))
+        return web.Response(status=status, headers=headers)
+
+
+def first(*statuses: int | tuple[int, dict[str, str]]) -> Callable[[dict[str, Any]], Any]:
+    """Answers these, one after the other, then 202."""
+    left = list(statuses)
+    return lambda _event: left.pop(0) if left else 202

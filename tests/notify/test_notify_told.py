@@ -1,0 +1,272 @@
+"""What the receiver is told, and when: each thing once, in order, and nothing that is no news."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from receiving import TOKEN, Receiver
+from running import until
+from scene import DESTINATION, POLICY, REPOSITORY, Scene, scene
+
+from syncwatch.lab import images
+from syncwatch.lab.registry import Fault, LabRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from running import Watched
+
+OFTEN = {"recheck_per_minute": 6000, "recheck_after": "200ms"}
+VERIFIED, FAILED, EVERYWHERE = "image.verified", "image.failed", "image.verified.everywhere"
+
+
+@contextlib.asynccontextmanager
+async def telling(
+    directory: Path, settings: dict[str, Any] | None = None, **given: Any
+) -> AsyncIterator[tuple[Scene, Receiver]]:
+    """The scene, and a receiver that the daemon is to tell."""
+    receiver = Receiver()
+    async with (
+        receiver.serving(),
+        scene(directory, notifications=receiver.settings(**(settings or {})), **given) as stage,
+    ):
+        yield stage, receiver
+
+
+async def nothing_waits(watched: Watched) -> None:
+    async def empty() -> bool:
+        return await watched.metric("syncwatch_notifications_waiting") == 0
+
+    await until(empty)
+
+
+def attributes(event: dict[str, Any]) -> None:
+    """What CloudEvents 1.0 demands of an event (Context Attributes, JSON format)."""
+    assert event["specversion"] == "1.0"
+    for name in ("id", "source", "type"):
+        assert isinstance(event[name], str)
+        assert event[name]
+    assert all(name.isascii() and name.isalnum() and name == name.lower() for name in event)
+    assert datetime.fromisoformat(event["time"]).tzinfo is not None
+    assert event["datacontenttype"] == "application/json"
+    assert isinstance(event["data"], dict)
+
+
+async def test_a_push_that_arrives_is_told_as_a_cloudevent_with_the_expectation(
+    tmp_path: Path,
+) -> None:
+    named = [{"name": DESTINATION, "pull_host": "registry.cluster1.internal:5000"}]
+    async with (
+        telling(tmp_path, more_destinations=named) as (stage, receiver),
+        stage.watched() as watched,
+    ):
+        digest = stage.push("1.0")
+        row = await watched.row(state="verified")
+        verified, everywhere = await receiver.hears(
+            (VERIFIED, "apps/web:1.0"), (EVERYWHERE, "apps/web:1.0")
+        )
+        await nothing_waits(watched)
+        delivered = await watched.metric("syncwatch_notifications_total", outcome="delivered")
+        failed = await watched.metric("syncwatch_notifications_total", outcome="failed")
+        stands = await watched.metric("syncwatch_notifications_oldest_seconds")
+    assert len(receiver.deliveries) == 2
+    for one in receiver.deliveries:
+        attributes(one.event)
+        assert one.event["source"] == "/harbors/main"
+        assert one.headers["Content-Type"] == "application/cloudevents+json"
+        assert one.headers["Authorization"] == TOKEN
+    assert (delivered, failed, stands) == (2, 0, 0)
+    assert verified["id"] != everywhere["id"]
+    name = {
+        "image": "registry.cluster1.internal:5000/apps/web:1.0",
+        "pinned": f"registry.cluster1.internal:5000/apps/web@{digest}",
+    }
+    later = ("claimed_at", "execution_id", "task_id", "message", "observed_at")
+    assert {k: v for k, v in verified["data"].items() if k not in later} == {
+        k: v for k, v in (row | name).items() if k not in later
+    }
+    assert verified["data"].keys() == (row | name).keys()
+    assert everywhere["data"] == {
+        "harbor": "main",
+        "source_repository": REPOSITORY,
+        "reference": "1.0",
+        "digest": digest,
+        "pushed_at": row["pushed_at"],
+        "destinations": [
+            {
+                "id": row["id"],
+                "policy": POLICY,
+                "policy_id": row["policy_id"],
+                "destination": DESTINATION,
+                "repository": REPOSITORY,
+                **name,
+                "level": "readable",
+                "verified_at": row["verified_at"],
+            }
+        ],
+    }
+
+
+async def test_everywhere_is_told_once_when_the_late_one_has_arrived(tmp_path: Path) -> None:
+    async with (
+        telling(tmp_path, {"events": [EVERYWHERE]}, destination=OFTEN) as (stage, receiver),
+        LabRegistry().serving() as late,
+        stage.watched() as watched,
+    ):
+        stage.harbor.create_registry("cluster2", late.url)
+        stage.harbor.create_policy("to-cluster2", "cluster2", pattern="apps/**")
+
+        async def both_known() -> bool:
+            return len((await watched.status())["destinations"]) == 2
+
+        await until(both_known)
+        late.fault(Fault.TAG_NOT_FOUND)
+        stage.push("1.0")
+        await watched.row(destination=DESTINATION, state="verified")
+        await watched.row(destination="cluster2", state="failed", within=20)
+        await nothing_waits(watched)
+        assert receiver.told == []
+        late.clear()
+        (event,) = await receiver.hears((EVERYWHERE, "apps/web:1.0"))
+        places = event["data"]["destinations"]
+        assert [one["destination"] for one in places] == [DESTINATION, "cluster2"]
+        assert [one["image"].partition("/")[0] for one in places] == [
+            stage.registry.host,
+            late.host,
+        ]
+        # Lost and found again: that was told before.
+        stage.registry.lose_tag(REPOSITORY, "1.0")
+        await watched.row(destination=DESTINATION, state="failed")
+        stage.registry.push(REPOSITORY, "1.0", images.image("1.0"))
+        await watched.row(destination=DESTINATION, state="verified")
+        # The tag names something else, and then the same again: that is news.
+        stage.push("1.0", "another")
+        await receiver.hears((EVERYWHERE, "apps/web:1.0"))
+
+        async def twice_more() -> bool:
+            return len(receiver.told) == 2
+
+        await until(twice_more)
+        stage.push("1.0", "1.0")
+
+        async def again() -> bool:
+            return len(receiver.told) == 3
+
+        await until(again)
+    digests = [one.event["data"]["digest"] for one in receiver.taken]
+    assert digests[0] == digests[2] != digests[1]
+
+
+async def test_what_is_closed_is_not_waited_for(tmp_path: Path) -> None:
+    given = {"token": "by-hand"}
+    async with (
+        telling(tmp_path, {"events": [EVERYWHERE]}, **given) as (stage, receiver),
+        LabRegistry().serving() as late,
+        stage.watched() as watched,
+    ):
+        watched.session.headers["Authorization"] = "Bearer by-hand"
+        stage.harbor.create_registry("cluster2", late.url)
+        stage.harbor.create_policy("to-cluster2", "cluster2", pattern="apps/**")
+
+        async def both_known() -> bool:
+            return len((await watched.status())["destinations"]) == 2
+
+        await until(both_known)
+        late.fault(Fault.TAG_NOT_FOUND)
+        stage.push("1.0")
+        await watched.row(destination=DESTINATION, state="verified")
+        row = await watched.row(destination="cluster2")
+        close = f"{watched.daemon.url}/api/v1/expectations/{row['id']}/close"
+        async with watched.session.post(close, json={"note": "gone", "by": "Ada"}) as answer:
+            assert answer.status == 202
+        (event,) = await receiver.hears((EVERYWHERE, "apps/web:1.0"))
+    assert [one["destination"] for one in event["data"]["destinations"]] == [DESTINATION]
+
+
+async def test_a_failure_and_its_recovery_are_told_once_each_and_rechecks_say_nothing(
+    tmp_path: Path,
+) -> None:
+    async with (
+        telling(tmp_path, destination=OFTEN) as (stage, receiver),
+        stage.watched() as watched,
+    ):
+        digest = stage.push("1.0")
+        await receiver.hears((VERIFIED, "apps/web:1.0"), (EVERYWHERE, "apps/web:1.0"))
+        stage.registry.lose_tag(REPOSITORY, "1.0")
+        await watched.row(state="failed", reason="tag_missing")
+        # Another reason is no other failure.
+        stage.registry.lose_manifest(REPOSITORY, digest)
+        await watched.row(state="failed", reason="lost")
+        stage.registry.push(REPOSITORY, "1.0", images.image("1.0"))
+        await watched.row(state="verified")
+
+        async def told_again() -> bool:
+            return receiver.told.count((VERIFIED, "apps/web:1.0")) == 2
+
+        await until(told_again)
+        await nothing_waits(watched)
+    assert [kind for kind, _ in receiver.told] == [VERIFIED, EVERYWHERE, FAILED, VERIFIED]
+    failed = receiver.taken[2].event
+    assert (failed["data"]["state"], failed["data"]["reason"]) == ("failed", "tag_missing")
+    assert failed["data"]["message"]
+    assert len({one.event["id"] for one in receiver.taken}) == 4
+
+
+async def test_what_cannot_be_asked_for_a_while_is_no_news(tmp_path: Path) -> None:
+    given = {"destination": OFTEN | {"stale_after": "1s"}}
+    async with telling(tmp_path, **given) as (stage, receiver), stage.watched() as watched:
+        stage.push("1.0")
+        await receiver.hears((VERIFIED, "apps/web:1.0"), (EVERYWHERE, "apps/web:1.0"))
+        stage.registry.fault(Fault.UNAVAILABLE)
+        await watched.row(state="unknown", reason="stale", within=20)
+        stage.registry.clear()
+        await watched.row(state="verified")
+        stage.push("2.0")
+        await receiver.hears((EVERYWHERE, "apps/web:2.0"))
+    assert [subject for _, subject in receiver.told] == ["apps/web:1.0"] * 2 + ["apps/web:2.0"] * 2
+
+
+async def test_a_reload_changes_what_is_told_and_whom_and_switches_it_off(tmp_path: Path) -> None:
+    async with (
+        telling(tmp_path, {"events": [EVERYWHERE]}) as (stage, before),
+        Receiver().serving() as after,
+        stage.watched() as watched,
+    ):
+        stage.push("1.0")
+        await before.hears((EVERYWHERE, "apps/web:1.0"))
+        text = stage.config.read_text()
+        stage.config.write_text(
+            text.replace(before.url, after.url).replace(f"- {EVERYWHERE}", f"- {VERIFIED}")
+        )
+        assert await watched.daemon.reload()
+        stage.push("2.0")
+        await after.hears((VERIFIED, "apps/web:2.0"))
+        assert (before.told, after.told) == (
+            [(EVERYWHERE, "apps/web:1.0")],
+            [(VERIFIED, "apps/web:2.0")],
+        )
+        off = stage.config.read_text().replace("notifications:", "ignore: []\nunused:")
+        kept = off.partition("unused:")[0] + "".join(
+            line + "\n"
+            for line in off.partition("unused:")[2].splitlines()
+            if line and not line.startswith((" ", "-"))
+        )
+        stage.config.write_text(kept)
+        assert await watched.daemon.reload()
+        stage.push("3.0")
+        await watched.row(reference="3.0", state="verified")
+        stage.config.write_text(text)
+        assert await watched.daemon.reload()
+        await nothing_waits(watched)
+        assert "syncwatch_notifications_total" in await watched.metrics_text()
+    assert (len(before.told), len(after.told)) == (1, 1)
+
+
+async def test_without_a_receiver_nothing_is_written_or_shown(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        await watched.row(state="verified")
+        assert "syncwatch_notifications" not in await watched.metrics_text()
