@@ -1,0 +1,126 @@
+"""What the gate's answers mean to `syncwatch wait`: exit codes, pinned names, sentences.
+
+A 404 or 422 is a no at once; 409 and 503 are held on, and so is a daemon that is away. Everything
+else (401, what is not the gate) cannot be told, and waiting does not help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from syncwatch.cli.options import CANNOT_TELL, NO, NOT_YET, USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from syncwatch.asking import Told
+    from syncwatch.reference import Reference
+
+YES = 0
+WORDS = {
+    YES: "yes",
+    NO: "no",
+    USAGE: "refused",
+    NOT_YET: "not_yet",
+    CANNOT_TELL: "cannot_tell",
+}
+"""Exit codes as `answer` in JSON."""
+
+_WORST_FIRST = (USAGE, NO, CANNOT_TELL, NOT_YET, YES)
+_OF_THE_GATE = {200: YES, 404: NO, 409: NOT_YET, 422: NO, 503: CANNOT_TELL}
+_BAD_REQUEST, _TOO_MANY, _SERVER = 400, 429, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image asked about: its name as it was written first, and where manifests name it."""
+
+    written: str
+    reference: Reference
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an image: an exit code, and why.
+
+    `settled` is whether waiting changes nothing; `away` whether it is the gate, or a destination,
+    that cannot be asked; `again` in seconds is when to ask again, None where nothing says.
+    """
+
+    code: int
+    message: str
+    settled: bool = False
+    away: bool = False
+    again: float | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """State, reason and message in one line."""
+        state = "/".join(one for one in (self.body.get("state"), self.body.get("reason")) if one)
+        where = ", ".join(one["destination"] for one in self.failing)
+        start = f"{state} at {where}" if state and where else state
+        return f"{start}: {self.message}" if start else self.message
+
+    @property
+    def failing(self) -> list[dict[str, Any]]:
+        """The destinations where it is not usable."""
+        told = self.body.get("destinations", ())
+        return [one for one in told if one["status"] != 200 and one["destination"]]
+
+
+UNASKED = Known(CANNOT_TELL, "it was not asked before the time was over", away=True)
+
+
+def judge(told: Told, refusal: str) -> Known:
+    """What an answer means; `refusal` is what to say of one that is not the gate's."""
+    body, status = told.body, told.status
+    if "destinations" in body and status in _OF_THE_GATE:
+        code = _OF_THE_GATE[status]
+        message = str(body.get("message", ""))
+        settled, away = code in (YES, NO), code == CANNOT_TELL
+        return Known(code, message, settled, away, told.retry_after, body)
+    if status == _BAD_REQUEST:
+        return Known(USAGE, refusal, settled=True)
+    if status == _TOO_MANY or status >= _SERVER:
+        return Known(CANNOT_TELL, refusal, away=True, again=told.retry_after)
+    return Known(CANNOT_TELL, refusal, settled=True)
+
+
+def together(codes: Iterable[int]) -> int:
+    """1 if any is no, else 4, else 3, else 0; before them all 2, for what cannot be meant so."""
+    found = set(codes)
+    return next((one for one in _WORST_FIRST if one in found), YES)
+
+
+def pinned(image: Image, known: Known) -> str:
+    """The image as it was written, by the digest that is usable; without one where the gate tells
+    several: two Harbors have the name."""
+    digest = known.body.get("digest") or image.reference.digest
+    host = f"{image.reference.host}/" * bool(image.reference.host)
+    return f"{host}{image.reference.repository}@{digest}" if digest else str(image.reference)
+
+
+def pulled(image: Image, known: Known) -> list[str]:
+    """As pods of each destination pull it, where it is usable."""
+    told = [one.get("pull") for one in known.body.get("destinations", ())]
+    return list(dict.fromkeys(one for one in told if one)) or [pinned(image, known)]
+
+
+def as_json(image: Image, known: Known, *, let_through: bool) -> dict[str, Any]:
+    """The gate's answer, with what came of it here."""
+    return {
+        "image": image.written,
+        "digest": None,
+        "state": None,
+        "reason": None,
+        "destinations": [],
+        **known.body,
+        "message": known.message,
+        "answer": WORDS[known.code],
+        "pinned": pinned(image, known) if known.code == YES else None,
+        "let_through": let_through,
+        "found": list(image.places),
+    }
