@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 import msgspec
 from msgspec import Meta, inspect
 
+from syncwatch.reference import FORM
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -40,6 +42,7 @@ Ref = Annotated[
     str,
     Meta(
         examples=["apps/web:1.4.0"],
+        extra={"wants": FORM},
         extra_json_schema={"pattern": f"^{_HOST}{_NAME}(?:/{_NAME})*{_END}$"},
     ),
 ]
