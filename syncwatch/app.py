@@ -271,7 +271,7 @@ class Daemon:
             clock=self._clock,
             entry=self._entry,
         )
-        return Waiting(evaluating.evaluate, self._clock)
+        return Waiting(evaluating.evaluate, self._clock, self._signals)
 
     def _source(self, harbor: str) -> HarborClient | None:
         return self._stages.source(harbor) if self._stages else None

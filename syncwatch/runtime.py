@@ -38,13 +38,15 @@ class Clock:
 class Signals:
     """Wake-ups between stages, by name (`plan main`, `verify 3`).
 
-    `elsewhere` is told the names of loops that do not run in this process: another replica's.
+    `elsewhere` is told the names of loops that do not run in this process: another replica's;
+    `listening` what other replicas told.
     """
 
     def __init__(self) -> None:
         self._events: dict[str, asyncio.Event] = {}
         self._here: set[str] = set()
         self.elsewhere: Callable[[str], None] | None = None
+        self.listening: Callable[[str], None] | None = None
 
     def wake(self, name: str) -> None:
         """Make the loop of that name look now, wherever it runs."""
@@ -54,6 +56,8 @@ class Signals:
 
     def hear(self, name: str) -> None:
         """Another replica woke that loop; no matter if it does not run here."""
+        if self.listening is not None:
+            self.listening(name)
         if name in self._here:
             self._event(name).set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from syncwatch.model import Level, Reason, State  # noqa: TC001 - msgspec reads the annotations
@@ -84,3 +86,8 @@ def unseen(name: str, status: int, message: str, reason: Reason | None = None) -
         repository=None,
         pull=None,
     )
+
+
+def image_key(repository: str, reference: str) -> str:
+    """A short name of an image at its source, for news between replicas."""
+    return f"gate {hashlib.sha256(f'{repository} {reference}'.encode()).hexdigest()[:16]}"

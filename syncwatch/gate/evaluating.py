@@ -11,6 +11,7 @@ from syncwatch.gate.answers import (
     AGAIN_UNASKED,
     AtDestination,
     GateAnswer,
+    image_key,
     nowhere,
     unseen,
 )
@@ -50,10 +51,10 @@ LOOK_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An answer, and the images it is about: (source repository, tag or digest)."""
+    """An answer, and the images it is about, by `image_key`."""
 
     answer: GateAnswer
-    images: frozenset[tuple[str, str]] = frozenset()
+    images: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Evaluating:
         sources = _telling(sources)
         answer = await self._answer(asked, question, sources, notes)
         images = {
-            (image.repository, name)
+            image_key(image.repository, name)
             for source in sources
             for image in source.images
             for name in (image.reference, image.digest)

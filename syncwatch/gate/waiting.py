@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from syncwatch.errors import SyncwatchError
-from syncwatch.gate.answers import nowhere
+from syncwatch.gate.answers import image_key, nowhere
 from syncwatch.gate.deciding import CANNOT_ASK, NOT_YET
 from syncwatch.model import SECOND
 from syncwatch.report.bodies import RefusedError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from syncwatch.gate.asked import Asked, Manner
     from syncwatch.gate.evaluating import Evaluated
     from syncwatch.model import Change
-    from syncwatch.runtime import Clock
+    from syncwatch.runtime import Clock, Signals
 
 HELD = frozenset({NOT_YET, CANNOT_ASK})
 """Statuses of which somebody may want to wait for the end."""
@@ -48,7 +48,7 @@ class _Group:
     given: int = 0
     answer: GateAnswer | None = None
     refused: RefusedError | None = None
-    images: frozenset[tuple[str, str]] = frozenset()
+    images: frozenset[str] = frozenset()
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -57,9 +57,13 @@ class _Group:
 class Waiting:
     """Answers questions by `evaluate`, and holds who wants to wait."""
 
-    def __init__(self, evaluate: Callable[[Asked], Awaitable[Evaluated]], clock: Clock) -> None:
+    def __init__(
+        self, evaluate: Callable[[Asked], Awaitable[Evaluated]], clock: Clock, signals: Signals
+    ) -> None:
         self._evaluate = evaluate
         self._clock = clock
+        self._signals = signals
+        signals.listening = self.told
         self._groups: dict[Asked, _Group] = {}
         self._count = 0
         self._stopped = False
@@ -92,15 +96,24 @@ class Waiting:
             return answer
 
     def heard(self, changes: Sequence[Change]) -> None:
-        """What changed is durable: whoever waits for it is answered anew, at once."""
-        if not self._groups:
-            return
+        """What changed is durable: whoever waits for it is answered anew, at once, here and at
+        the other replicas."""
         changed = {
-            (one.source_repository, name)
+            image_key(one.source_repository, name)
             for one in changes
             if one.moved
             for name in (one.reference, one.digest)
         }
+        elsewhere = self._signals.elsewhere
+        for key in changed if elsewhere is not None else ():
+            elsewhere(key)
+        self._wake(changed)
+
+    def told(self, key: str) -> None:
+        """Another replica wrote something down of an image."""
+        self._wake({key})
+
+    def _wake(self, changed: set[str]) -> None:
         for group in self._groups.values():
             if not group.images.isdisjoint(changed):
                 group.wanted.set()

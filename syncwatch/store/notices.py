@@ -30,6 +30,9 @@ PAUSE = 0.05
 LISTEN_AGAIN = 1.0
 """Seconds until a connection that was lost is opened again."""
 
+WAITING_MOST = 10_000
+"""Names that wait to be sent; more are left out."""
+
 NAMES_AT_ONCE = 100
 """A notice may have 8,000 bytes."""
 
@@ -66,7 +69,8 @@ class Notices:
 
     def tell(self, name: str) -> None:
         """Have that loop woken wherever it runs; never waits, never fails."""
-        self._waiting[name] = None
+        if len(self._waiting) < WAITING_MOST:
+            self._waiting[name] = None
         self._more.set()
 
     async def _send_forever(self) -> None:
