@@ -87,6 +87,7 @@ class Daemon:
         self._broken_known = False
         self._reloading = asyncio.Lock()
         self._gate = self._waiting()
+        self._metrics.watch_gate(lambda: self._gate.count)
         self.webhook_url = ""
         self.url = ""
 
@@ -213,7 +214,7 @@ class Daemon:
             pausing=self._pausing(),
         )
         explaining = Explaining(self._answering(curious=True))
-        gate = Gate(self._gate, lambda _: None)
+        gate = Gate(self._gate, self._metrics.gate_answered)
         app = web.Application(middlewares=[errors_as_json])
         page = Page(
             database=self._database,

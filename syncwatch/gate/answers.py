@@ -3,48 +3,67 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from syncwatch.model import Level, Reason, State  # noqa: TC001 - msgspec reads the annotations
+# msgspec reads the annotations.
+from syncwatch.model import Level, Reason, State  # noqa: TC001
+from syncwatch.report.answers import Time  # noqa: TC001
 
 
 class AtDestination(msgspec.Struct, frozen=True, kw_only=True):
-    """One destination's part: `status` is what the gate would say of it alone.
+    """What one destination has of the image."""
 
-    `state` is null where nothing expects the image there. `digest` is what the name serves there,
-    `level` how deep it was proven, both by the newest look, at `observed_at`; null before any.
-    `pull` is the image as manifests of that cluster write it, pinned; null unless it is usable.
-    """
-
-    destination: str
-    status: int
-    state: State | None
-    reason: Reason | None
-    message: str
-    digest: str | None
-    level: Level | None
-    observed_at: str | None
-    repository: str | None
-    pull: str | None
+    destination: Annotated[str, Meta(description="Harbor's name of the endpoint")]
+    status: Annotated[int, Meta(description="what the gate would say of it alone")]
+    state: Annotated[
+        State | None,
+        Meta(description="of the expectation; null where nothing expects the image there"),
+    ]
+    reason: Annotated[Reason | None, Meta(description="why it is not usable there; null if it is")]
+    message: Annotated[str, Meta(description="a sentence for people")]
+    digest: Annotated[
+        str | None,
+        Meta(description="what the name serves there by the newest look; null for nothing"),
+    ]
+    level: Annotated[
+        Level | None, Meta(description="how deep that look proved it; null where it did not")
+    ]
+    observed_at: Annotated[Time | None, Meta(description="when it ended; null before any look")]
+    repository: Annotated[
+        str | None, Meta(description="its name there; null where no rule gives it one")
+    ]
+    pull: Annotated[
+        str | None,
+        Meta(description="what manifests there may write, pinned; null where it is not usable"),
+    ]
 
 
 class GateAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether an image is usable: `status` is 200, 404, 409, 422 or 503, with `always=200` too.
+    """Whether the image is usable at the destinations asked about."""
 
-    `digest` is what Harbor says that the reference names now. `state`, `reason` and `message` are
-    those of the destination that decides.
-    """
-
-    image: str
-    digest: str | None
-    status: int
-    usable: bool
-    state: State | None
-    reason: Reason | None
-    message: str
-    destinations: tuple[AtDestination, ...]
-    retry_after: int | None = None
+    image: Annotated[str, Meta(description="the image as it was asked for")]
+    digest: Annotated[
+        str | None,
+        Meta(description="what Harbor says that it names now; null where there is none"),
+    ]
+    status: Annotated[
+        int, Meta(description="the status of the answer, with `always=200` too", examples=[200])
+    ]
+    usable: Annotated[bool, Meta(description="whether `status` is 200")]
+    state: Annotated[
+        State | None, Meta(description="that of the destination that decides; null as there")
+    ]
+    reason: Annotated[Reason | None, Meta(description="that of the destination that decides")]
+    message: Annotated[str, Meta(description="a sentence for people")]
+    destinations: Annotated[
+        tuple[AtDestination, ...], Meta(description="each destination by itself")
+    ]
+    retry_after: Annotated[
+        int | None, Meta(description="seconds after which to ask again; null where it is final")
+    ] = None
 
 
 AGAIN_UNASKED = 10

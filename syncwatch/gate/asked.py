@@ -11,6 +11,7 @@ from msgspec import Meta
 from syncwatch.config.scalars import parse_duration
 from syncwatch.model import MINUTE, SECOND, Level
 from syncwatch.report.bodies import bad_request
+from syncwatch.report.operations import Ref  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
     from syncwatch.model import Millis
@@ -50,12 +51,10 @@ class GateQuery(msgspec.Struct, frozen=True):
     """The parameters."""
 
     image: Annotated[
-        str,
+        Ref,
         Meta(
-            description="the image, `[HOST/]REPOSITORY[:TAG|@DIGEST]`; with the host of a "
-            "destination it is the name there, as manifests hold it",
-            min_length=1,
-            examples=["apps/web:1.4"],
+            description="[REF](#ref); with the host of a destination it is the name there, as "
+            "manifests hold it"
         ),
     ]
     destination: Annotated[

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PATH = "/api/v1/gate"
 AGAIN = {"Retry-After": "seconds after which to ask again"}
 GATE = Operation(
     "gate",
@@ -56,8 +55,8 @@ class Gate:
     def routes(self, guarded: Callable[[Handler, Operation], Handler]) -> list[web.RouteDef]:
         """The routes, for those who may read."""
         return [
-            web.get(PATH, guarded(self.gate, GATE), allow_head=False),
-            web.post(PATH, guarded(self.gate, POSTED)),
+            web.get("/api/v1/gate", guarded(self.gate, GATE), allow_head=False),
+            web.post("/api/v1/gate", guarded(self.gate, POSTED)),
         ]
 
     async def gate(self, request: web.Request) -> web.Response:

@@ -105,8 +105,9 @@ class Waiting:
             for name in (one.reference, one.digest)
         }
         elsewhere = self._signals.elsewhere
-        for key in changed if elsewhere is not None else ():
-            elsewhere(key)
+        if elsewhere is not None:
+            for key in changed:
+                elsewhere(key)
         self._wake(changed)
 
     def told(self, key: str) -> None:

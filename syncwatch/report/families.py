@@ -16,6 +16,8 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SWEEP_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Seconds."""
 
+GATE_STATUSES = (200, 404, 409, 422, 503)
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -171,6 +173,18 @@ FAMILIES = (
         "counter",
         ("harbor", "change"),
         "Policies created, edited, renamed, enabled, disabled or deleted in Harbor.",
+    ),
+    Family(
+        "syncwatch_gate_answers_total",
+        "counter",
+        ("status",),
+        "Answers of the gate, by the status that each had, with `always=200` too.",
+    ),
+    Family(
+        "syncwatch_gate_waiting",
+        "gauge",
+        (),
+        "Questions at the gate that are held back until the image is usable.",
     ),
     Family(
         "syncwatch_notifications_total",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
 )
@@ -29,6 +30,7 @@ from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
 from syncwatch.model import SECOND, KnownBy, Operation, Result, State, Status
 from syncwatch.report.families import (
     BY_NAME,
+    GATE_STATUSES,
     LAG_BUCKETS,
     NOTIFIED,
     POLICY_CHANGES,
@@ -111,8 +113,13 @@ class Metrics:
         self._policy_changes = self._counter("syncwatch_policy_changes_total")
         self._recovered = self._counter("syncwatch_events_recovered_total")
         self._sweeps = self._histogram("syncwatch_sweep_duration_seconds", SWEEP_BUCKETS)
+        self._gate_answers = self._counter("syncwatch_gate_answers_total")
+        waiting = BY_NAME["syncwatch_gate_waiting"]
+        self._gate_waiting = Gauge(waiting.name, waiting.help, registry=self.registry)
         self._harbor_requests = self._histogram("syncwatch_harbor_request_duration_seconds")
         self._registry_requests = self._histogram("syncwatch_registry_request_duration_seconds")
+        for status in GATE_STATUSES:
+            self._gate_answers.labels(status)
         for harbor in harbors:
             for change in POLICY_CHANGES:
                 self._policy_changes.labels(harbor, change)
@@ -205,6 +212,14 @@ class Metrics:
         # Finding a series by its labels takes longer than counting in it.
         series = cache(partial(self._registry_requests.labels, harbor, destination))
         return lambda code, seconds: series(code).observe(seconds)
+
+    def gate_answered(self, status: int) -> None:
+        """Count an answer of the gate."""
+        self._gate_answers.labels(status).inc()
+
+    def watch_gate(self, waiting: Callable[[], int]) -> None:
+        """Whom to ask how many questions wait at the gate."""
+        self._gate_waiting.set_function(waiting)
 
     def show(self, snapshot: Snapshot, surroundings: Callable[[], Surroundings]) -> None:
         """What gauges are made of until the next snapshot; ages go on growing meanwhile."""

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from asking_the_gate import crowd, gate
-from running import running
+from running import running, until
 from scene import DESTINATION, REPOSITORY, scene
 
 if TYPE_CHECKING:
@@ -81,3 +81,25 @@ async def test_the_end_of_the_daemon_answers_all_who_wait(tmp_path: Path) -> Non
             await watched.row(reference="1.0", reason="queued")
         told = await asyncio.gather(*waiting)
         assert {one.status for one in told} <= {409, 503}
+
+
+async def test_answers_are_counted_and_who_waits_is_shown(tmp_path: Path) -> None:
+    async with scene(tmp_path, destination={"deadline": "1h"}) as stage, stage.watched() as watched:
+        stage.harbor.pause_queue()
+        stage.push("1.0")
+        await watched.row(reference="1.0")
+        assert await watched.metric("syncwatch_gate_answers_total", status="409") == 0
+        await gate(watched, IMAGE)
+        await gate(watched, IMAGE, always="200")
+        assert await watched.metric("syncwatch_gate_answers_total", status="409") == 2
+        async with crowd(watched) as those:
+            asked = [asyncio.create_task(gate(those, IMAGE, wait="60s")) for _ in range(3)]
+
+            async def waiting() -> bool:
+                return await watched.metric("syncwatch_gate_waiting") == 3
+
+            await until(waiting)
+            stage.harbor.resume_queue()
+            await asyncio.gather(*asked)
+        assert await watched.metric("syncwatch_gate_waiting") == 0
+        assert await watched.metric("syncwatch_gate_answers_total", status="200") == 3
