@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from syncwatch.report.operations import Answer, Error, Guard, Operation, parameters
+from syncwatch.report.pages import ELSEWHERE, PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +33,12 @@ SECURITY = {
         "description": "`token` or `token_file` of the configuration; where neither is there, "
         "everybody may read and nobody may write.",
     },
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "syncwatch",
+        "description": "What `POST /sign-in` gives for the token; it opens the page only.",
+    },
     "webhook": {
         "type": "apiKey",
         "in": "header",
@@ -44,6 +51,7 @@ _SECURITY_OF: dict[Guard, list[dict[str, list[str]]]] = {
     Guard.READ: [{"token": []}, {}],
     Guard.WRITE: [{"token": []}],
     Guard.HARBOR: [{"webhook": []}, {}],
+    Guard.BROWSER: [{"token": []}, {"cookie": []}, {}],
 }
 
 
@@ -82,7 +90,10 @@ WEBHOOK_PATH = "/webhook/{harbor}"
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The document of these routes and the webhook. One without Operation has no summary."""
-    known = [one.operation for one in routes if one.operation is not None]
+    told = {
+        (one.method, one.path): one.operation or PAGES.get((one.method, one.path)) for one in routes
+    }
+    known = [one for one in told.values() if one is not None]
     schemas = _Schemas([WEBHOOK, *known])
     paths: dict[str, dict[str, Any]] = {
         WEBHOOK_PATH: {
@@ -90,9 +101,10 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             "post": _operation(WEBHOOK, schemas),
         }
     }
-    for one in routes:
-        told = _operation(one.operation, schemas) if one.operation else {"responses": {}}
-        paths.setdefault(one.path, {})[one.method.lower()] = told
+    for (method, path), operation in told.items():
+        if path != ELSEWHERE:
+            one = _operation(operation, schemas) if operation else {"responses": {}}
+            paths.setdefault(path, {})[method.lower()] = one
     return {
         "openapi": "3.1.0",
         "info": {"title": "syncwatch", "version": "v1", "description": WORDS},
@@ -151,7 +163,7 @@ def _operation(one: Operation, schemas: _Schemas) -> dict[str, Any]:
     if asked:
         told["parameters"] = asked
     if one.body is not None:
-        content = {JSON: {"schema": schemas.of(one.body)}}
+        content = {one.body_content: {"schema": schemas.of(one.body)}}
         told["requestBody"] = {"required": one.body_required, "content": content}
     told["responses"] = {
         str(status): _response(status, answer, one.guard, schemas)

@@ -60,6 +60,7 @@ class Guard(StrEnum):
     READ = "read"  # the token, where one is configured
     WRITE = "write"  # the token, and nobody where none is configured
     HARBOR = "harbor"  # the Authorization value agreed with Harbor
+    BROWSER = "browser"  # the token, where one is configured, or the cookie had for it
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -99,7 +100,7 @@ class Operation:
 
     `name` is its operationId, unique, `summary` half a sentence, `answers` what it answers by
     status; `refusals` of its guard are added to them. `query` and `path` are its parameters, `body`
-    the Struct that is sent, `body_required` whether it may be left out.
+    the Struct that is sent as `body_content`, `body_required` whether it may be left out.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Operation:
     path: type[msgspec.Struct] = Nothing
     body: Any = None
     body_required: bool = True
+    body_content: str = "application/json"
     guard: Guard = Guard.READ
     details: str = ""
 
