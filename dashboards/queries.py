@@ -1,0 +1,111 @@
+"""PromQL of the dashboards: what is chosen above, and the few shapes that all queries have.
+
+Gauges of a harbor or a destination are shown by one replica, and for a moment by two when its
+lease changes hands: `max by` of all their labels is that one. Counters are each replica's own,
+so they are summed.
+"""
+
+from __future__ import annotations
+
+DATASOURCE = "datasource"
+HARBORS = 'harbor=~"$harbor"'
+DESTINATIONS = f'{HARBORS},destination=~"$destination"'
+POLICIES = f'{HARBORS},policy=~"$policy",destination=~"$destination"'
+
+WINDOW = "[$window]"
+"""What counts and quantiles are taken over: pushes may be seldom."""
+
+RANGE = "[$__range]"
+"""All that the time picker shows."""
+
+NOW = "[$__rate_interval]"
+"""As short as the scrapes allow: for what happens all the time."""
+
+OWED = 'state=~"pending|failed|unknown"'
+LAG = "syncwatch_lag_seconds"
+LAST_WEBHOOK = "syncwatch_webhook_last_received_timestamp_seconds"
+LAST_SWEEP = "syncwatch_sweep_last_success_timestamp_seconds"
+
+_PAIR = "harbor, policy, destination"
+
+
+def expectations(more: str, *by: str) -> str:
+    """How many expectations there are with these labels, by some of them."""
+    one = f"max by ({_PAIR}, state, reason) (syncwatch_expectations{{{POLICIES},{more}}})"
+    return f"{_sum(*by)} ({one})"
+
+
+def of_policies(name: str) -> str:
+    """A gauge of policies at destinations, one series a pair."""
+    return f"max by ({_PAIR}) ({name}{{{POLICIES}}})"
+
+
+def increase(name: str, labels: str, window: str, *by: str) -> str:
+    """By how much a counter grew."""
+    return f"{_sum(*by)} (increase({name}{{{labels}}}{window}))"
+
+
+def rate(name: str, labels: str, *by: str) -> str:
+    """By how much a counter grows in a second."""
+    return f"{_sum(*by)} (rate({name}{{{labels}}}{NOW}))"
+
+
+def settled(result: str, window: str, *by: str) -> str:
+    """Copies that settled so. Deletions are not part of the objective: nobody waits for them."""
+    labels = f'{POLICIES},operation="copy",result=~"{result}"'
+    return increase("syncwatch_expectations_settled_total", labels, window, *by)
+
+
+def in_time(window: str, *by: str) -> str:
+    """The share of copies that were proven before their deadline; nothing where none settled."""
+    return f"{settled('met', window, *by)} / ({settled('met|missed', window, *by)} > 0)"
+
+
+def missed(window: str, *by: str) -> str:
+    """The share of copies that were not."""
+    return f"{settled('missed', window, *by)} / ({settled('met|missed', window, *by)} > 0)"
+
+
+def budget_left(window: str, *by: str) -> str:
+    """What is left of the misses that the objective allows: 1 is all, below 0 it is overspent."""
+    return f"1 - ({missed(window, *by)}) / (1 - $objective)"
+
+
+def burn(window: str, *by: str) -> str:
+    """How many times too fast the error budget is used; 1 uses it up just in time."""
+    return f"({missed(window, *by)}) / (1 - $objective)"
+
+
+def quantile(share: float, name: str, labels: str, window: str, *by: str) -> str:
+    """That share of a histogram's values is at most this; nothing where there was none."""
+    groups = ", ".join(("le", *by))
+    buckets = f"sum by ({groups}) (rate({name}_bucket{{{labels}}}{window}))"
+    return f"histogram_quantile({share}, {buckets})"
+
+
+def age(name: str) -> str:
+    """Seconds since a timestamp of each harbor; nothing where it never was."""
+    return f"time() - (max by (harbor) ({name}{{{HARBORS}}}) > 0)"
+
+
+def of_processes(name: str) -> str:
+    """What Prometheus itself says of its scrapes of syncwatch."""
+    seen = "max by (job, instance) (last_over_time(syncwatch_build_info[1d]))"
+    return f"{name} and on (job, instance) {seen}"
+
+
+def findings(more: str = "") -> str:
+    """How many findings there are, by what they are."""
+    labels = f"{HARBORS},{more}" if more else HARBORS
+    one = f"max by (harbor, finding, severity) (syncwatch_findings{{{labels}}})"
+    return f"sum by (severity, finding, harbor) ({one}) > 0"
+
+
+def _sum(*by: str) -> str:
+    return f"sum by ({', '.join(by)})" if by else "sum"
+
+
+OVERDUE = of_policies("syncwatch_expectations_overdue")
+OLDEST_OPEN = of_policies("syncwatch_oldest_open_seconds")
+DESTINATIONS_UP = f"max by (harbor, destination) (syncwatch_destination_up{{{DESTINATIONS}}})"
+HARBORS_UP = f"max by (harbor) (syncwatch_harbor_up{{{HARBORS}}})"
