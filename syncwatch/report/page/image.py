@@ -153,7 +153,9 @@ def _timeline(connection: Connection, item: Item) -> list[Happened]:
     kept = connection.execute(query.order_by(changes.c.id.desc()).limit(CHANGES))
     told = [_change(row) for row in kept]
     told.reverse()
-    told += [Happened(one.at, one.label, "", "", one.detail) for one in picture.milestones(item)]
+    # That it was verified is a change already, and says more.
+    reached = [one for one in picture.milestones(item) if one.kind != "verified" or not told]
+    told += [Happened(one.at, one.label, "", "", one.detail) for one in reached]
     return sorted(told, key=lambda one: one.at)
 
 

@@ -1,6 +1,6 @@
-"""What the words mean: the prose of docs/, of which the package has a copy.
+"""What the words mean: the prose of docs/.
 
-`prose/` holds docs/data/reasons.toml and findings.toml as they are; a test compares them.
+`prose/` has links to docs/data/reasons.toml and findings.toml, which a wheel holds as files.
 """
 
 from __future__ import annotations

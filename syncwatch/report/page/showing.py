@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from aiohttp import web
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from syncwatch import __version__
 from syncwatch.report.page import asking, image, prose, times
@@ -33,6 +34,8 @@ HEADERS = {
 }
 FOREVER = "public, max-age=31536000, immutable"
 """A file's name holds the hash of what is in it."""
+
+_DIGEST = re.compile(r"\bsha(?:256|512):[0-9a-f]{64,128}\b")
 
 
 @cache
@@ -96,6 +99,7 @@ def _environment() -> jinja2.Environment:
         "marked": prose.marked,
         "paragraphs": prose.paragraphs,
         "breakable": _breakable,
+        "told": _told,
         "merged": lambda told, name, value: {**told, name: value},
         "when": _when,
         "since": _since,
@@ -137,6 +141,16 @@ def _short_digest(digest: str) -> str:
     """sha256:0123456789ab… as people compare them."""
     kind, _, value = digest.partition(":")
     return f"{kind}:{value[:12]}…" if len(value) > 12 else digest
+
+
+def _told(sentence: str) -> Markup:
+    """A sentence with its digests shortened; the whole ones are there for those who point at."""
+    plain, parts, end = redact(sentence), [], 0
+    for found in _DIGEST.finditer(plain):
+        short = Markup('<code title="{}">{}</code>').format(found[0], _short_digest(found[0]))
+        parts += [escape(plain[end : found.start()]), short]
+        end = found.end()
+    return Markup().join([*parts, escape(plain[end:])])
 
 
 def _breakable(name: str) -> Markup:
