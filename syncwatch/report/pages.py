@@ -126,7 +126,7 @@ PAGES = {
         path=ImagePath,
         more={
             303: Answer("it names neither tag nor digest: to the search", None, "", SEE_OTHER),
-            404: _page("nothing is expected of it"),
+            404: Answer("nothing is expected of it", None, f"{HTML}, application/json"),
         },
     ),
     ("GET", "/policies"): _pages("page_policies", "policies and findings"),
