@@ -213,7 +213,13 @@ class Daemon:
             writes=self._writes(),
             pausing=self._pausing(),
         )
-        explaining = Explaining(self._answering(curious=True))
+        explaining = Explaining(
+            answering=self._answering(curious=True),
+            looking=Looking(self._database, self._clock, self._signals),
+            database=self._database,
+            clock=self._clock,
+            entry=self._entry,
+        )
         gate = Gate(self._gate, self._metrics.gate_answered)
         app = web.Application(middlewares=[errors_as_json])
         page = Page(

@@ -54,6 +54,20 @@ FAR = frozenset({Cause.NAME_FILTER, Cause.NAME_ELSEWHERE, Cause.PULL_MODE, Cause
 """Causes of policies that are not about this image at all: told last."""
 
 
+COVERS_NOW = frozenset(
+    {
+        Cause.BEFORE_RULE,
+        Cause.BEFORE_SCOPE,
+        Cause.BEFORE_WATCHING,
+        Cause.DISABLED_WHEN_PUSHED,
+        Cause.NOT_OVERRIDDEN,
+        Cause.MALFORMED_ELSEWHERE,
+        Cause.SAVED_UNSEEN,
+    }
+)
+"""Why a policy did not bring what its rules of today would: it may be there all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """The image asked for, as its source knows it.

@@ -168,7 +168,7 @@ class Judging:
         why += f"{self.harbor} was watched ({watched}), so nothing is expected of it here"
         brings = self._brings(rule, rule.revisions[0], image)
         if known:
-            told = f"Policy {rule.name} covered it. {why}; `syncwatch check` looks."
+            told = f"Policy {rule.name} covered it. {why}."
             return replace(brings, cause=Cause.BEFORE_WATCHING, why=told)
         told = f"{why}, and what policy {rule.name} did then is not known."
         return replace(brings, covers=None, cause=Cause.BEFORE_WATCHING, why=told)

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, structs
 
 from syncwatch.explain.causes import FAR, Cause
 from syncwatch.explain.weighing import CANNOT_TELL, NO, NOT_YET, YES, Judged
-from syncwatch.model import State
+from syncwatch.model import Level, Reason, State
 from syncwatch.report import words
 from syncwatch.report.answers import Expectation, Moment, Time
 from syncwatch.report.operations import Answer, Operation, Ref
@@ -75,6 +75,19 @@ class ExplainedSource(Struct, frozen=True, kw_only=True):
     problem: Annotated[str | None, Meta(description="why Harbor could not be asked; null else")]
 
 
+class ExplainedLook(Struct, frozen=True, kw_only=True):
+    """What the name at the destination served when it was looked at for this question."""
+
+    digest: Annotated[str | None, Meta(description="what it names; null for nothing")]
+    level: Annotated[
+        Level | None, Meta(description="how deep the image was proven; null where it is not there")
+    ]
+    observed_at: Annotated[Time | None, Meta(description="when; null before any look")]
+    problem: Annotated[
+        Reason | None, Meta(description="why it could not be looked at now; null where it was")
+    ]
+
+
 class ExplainedRule(Struct, frozen=True, kw_only=True):
     """What one policy does with the image."""
 
@@ -100,6 +113,10 @@ class ExplainedRule(Struct, frozen=True, kw_only=True):
     ]
     source_repository: Annotated[str, Meta(description="the repository of the source meant")]
     reference: Annotated[str, Meta(description="the tag, or the digest, meant")]
+    look: Annotated[
+        ExplainedLook | None,
+        Meta(description="a look at what nothing is written down of; null where something is"),
+    ]
 
 
 class ExplainedExpectation(Expectation, frozen=True, kw_only=True):
@@ -177,7 +194,7 @@ def _expectation(told: Told) -> ExplainedExpectation:
 
 def _together(judged: Sequence[Judged], notes: Sequence[str]) -> str:
     """Of many answers no comes first, then cannot tell, then not yet (the design, section 6)."""
-    brings = [one.says for one in judged if one.answer.covers]
+    brings = [one.says for one in judged if one.answer.covers or one.is_there]
     if not brings:
         unsure = notes or any(one.answer.covers is None for one in judged)
         return CANNOT_TELL if unsure else NO
@@ -226,7 +243,7 @@ def _since(one: Judged) -> str:
 def _state(one: Judged) -> str:
     row = one.row
     if row is None:
-        return "; nothing is known of it there yet"
+        return f"; {_look(one)}" if one.seen else "; nothing is known of it there yet"
     if row.state == State.VERIFIED:
         # A schedule's image may be seen before the run that it is expected from.
         seen = [at for at in (row.verified_at, row.observed_at) if at is not None]
@@ -235,17 +252,37 @@ def _state(one: Judged) -> str:
     return f"; {word}: {row.message.rstrip('.')}"
 
 
+def _look(one: Judged) -> str:
+    """What a look saw of it, to go on a sentence."""
+    seen = one.seen
+    look = seen.observation if seen is not None else None
+    if seen is None or seen.problem is not None:
+        detail = f": {seen.detail}" if seen is not None and seen.detail else ""
+        return f"{one.destination} could not be asked for it{detail}"
+    if look is None or look.served is None:
+        return "it is not there"
+    at = words.rfc3339(look.at)
+    if look.served != one.image.digest:
+        return f"the name there serves {look.served}, seen at {at}"
+    flaw = look.flaws.get(look.served)
+    if flaw is not None:
+        return f"it is there, and {flaw.detail}"
+    return f"it is there ({look.level}, seen at {at})"
+
+
 def _goes_not(asked: str, where: str, judged: Sequence[Judged]) -> str:
     to = f" to {where}" if where else ""
     if not judged:
         return f"No policy brings anything{to}, so {asked} does not go there."
     nearest = judged[0]
+    looked = f" At {nearest.destination}: {_look(nearest)}." if nearest.seen else ""
     if nearest.answer.covers is None:
-        return f"Whether {asked} goes{to} cannot be told: {nearest.answer.why}"
+        return f"Whether {asked} goes{to} cannot be told: {nearest.answer.why}{looked}"
     count = len(judged) - 1
     others = f" Nor do {count} more policies." if count > 1 else " Nor does the other policy."
     place = to or (f" to {nearest.destination}" if nearest.destination and not count else "")
-    return f"{asked} does not go{place or ' anywhere'}: {nearest.answer.why}{others * bool(count)}"
+    why = f"{nearest.answer.why}{looked}{others * bool(count)}"
+    return f"{asked} does not go{place or ' anywhere'}: {why}"
 
 
 def _source(source: Source, image: Image) -> ExplainedSource:
@@ -276,4 +313,17 @@ def _rule(one: Judged, skew: int) -> ExplainedRule:
         expected_since=words.rfc3339(since - skew if since is not None else None),
         source_repository=one.image.repository,
         reference=one.image.reference,
+        look=_looked(one),
+    )
+
+
+def _looked(one: Judged) -> ExplainedLook | None:
+    if one.seen is None:
+        return None
+    look, digest = one.seen.observation, one.image.digest
+    return ExplainedLook(
+        digest=look.served if look is not None else None,
+        level=look.reached(digest) if look is not None and digest is not None else None,
+        observed_at=words.rfc3339(look.at) if look is not None else None,
+        problem=one.seen.problem,
     )

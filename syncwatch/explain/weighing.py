@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from syncwatch.explain.causes import Answer, Image, Rule
     from syncwatch.explain.known import Told
+    from syncwatch.explain.looking import Seen
 
 YES, NO, NOT_YET, CANNOT_TELL = "yes", "no", "not_yet", "cannot_tell"
 
@@ -61,7 +62,8 @@ def only_there(rule: Rule, answer: Answer, allowed: Collection[int], name: str) 
 class Judged:
     """One policy's answer for one image, with the row that expects it there, if any.
 
-    `certain` says whether Harbor told what the reference names now.
+    `certain` says whether Harbor told what the reference names now; `seen` is a look at the name
+    where nothing is written down of it.
     """
 
     rule: Rule
@@ -70,18 +72,29 @@ class Judged:
     row: Row[Any] | None
     destination: str | None
     certain: bool = True
+    seen: Seen | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a look proved the image there, which nothing is written down of."""
+        look = self.seen.observation if self.seen is not None and self.seen.fresh else None
+        return look is not None and self.image.digest is not None and look.proves(self.image.digest)
 
     @property
     def says(self) -> str:
         """yes, no, not_yet or cannot_tell."""
+        if self.is_there and self.answer.cause is not Cause.NAME_COLLISION:
+            return YES
         if not self.answer.covers:
             return CANNOT_TELL if self.answer.covers is None else NO
         if self.answer.cause is Cause.NAME_COLLISION:
             return NO
         if self.row is not None:
             return _BY_STATE.get(State(self.row.state), CANNOT_TELL)
-        if self.answer.cause is Cause.BEFORE_WATCHING or not self.certain:
+        if not self.certain or (self.seen is not None and self.seen.problem is not None):
             return CANNOT_TELL
+        if self.answer.cause is Cause.BEFORE_WATCHING:
+            return NO if self.seen is not None else CANNOT_TELL
         return YES if self.image.digest is None else NOT_YET
 
 

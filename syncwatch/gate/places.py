@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from syncwatch.explain.causes import Cause
+from syncwatch.explain.causes import COVERS_NOW, Cause
 from syncwatch.model import SECOND, Operation, Reason, State, Trigger
 
 if TYPE_CHECKING:
@@ -21,19 +21,6 @@ if TYPE_CHECKING:
 
 PLANNED_WITHIN = 60 * SECOND
 """So soon after its push, or its run, an image is written down."""
-
-COVERS_NOW = frozenset(
-    {
-        Cause.BEFORE_RULE,
-        Cause.BEFORE_SCOPE,
-        Cause.BEFORE_WATCHING,
-        Cause.DISABLED_WHEN_PUSHED,
-        Cause.NOT_OVERRIDDEN,
-        Cause.MALFORMED_ELSEWHERE,
-        Cause.SAVED_UNSEEN,
-    }
-)
-"""Why a policy did not bring what its rules of today would."""
 
 _NEAREST = (State.VERIFIED, State.PENDING, State.UNKNOWN, State.FAILED)
 """Of two policies that bring an image to one place, the one that is further decides."""

@@ -188,10 +188,30 @@ async def test_what_was_pushed_before_the_policy_was_made_has_both_dates(tmp_pat
                 f"It was pushed at {pushed}Z, before policy younger was made (20",
                 "only what is pushed from then on",
             )
-            # The other one is older than the image, and syncwatch is younger than both.
+            # The other one is older than the image, and syncwatch is younger than both: nothing is
+            # written down of it, so it is looked at.
             found = await rule(watched, f"{REPOSITORY}:v1")
             assert (found["covers"], found["cause"]) == (True, "before_watching")
-            assert (answer["answer"], answer["expectations"]) == ("cannot_tell", [])
+            assert (answer["answer"], answer["expectations"]) == ("yes", [])
+            assert (found["look"]["level"], found["look"]["problem"]) == ("readable", None)
+            assert "it is there (readable, seen at" in answer["message"]
+
+
+async def test_a_baseline_image_that_is_gone_or_cannot_be_asked_for_is_told(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage:
+        digest = stage.push("v1")
+        await stage.harbor.idle()
+        stage.registry.lose_tag(REPOSITORY, "v1")
+        stage.registry.lose_manifest(REPOSITORY, digest)
+        async with stage.watched() as watched:
+            answer = await told(watched, f"{REPOSITORY}:v1")
+            assert answer["answer"] == "no"
+            assert "it is not there" in answer["message"]
+            await stage.registry.stop()
+            answer = await told(watched, f"{REPOSITORY}:v1")
+            assert answer["answer"] == "cannot_tell"
+            assert f"{DESTINATION} could not be asked for it" in answer["message"]
+            assert await watched.expectations() == []
 
 
 async def test_what_was_pushed_before_the_present_scope_has_both_dates(tmp_path: Path) -> None:
@@ -459,7 +479,7 @@ async def test_a_child_of_an_index_is_judged_inside_it(tmp_path: Path) -> None:
         await watched.row(reference="v1", state="verified")
         child = images.image("a").digest
         answer = await told(watched, f"{REPOSITORY}@{child}")
-        assert (answer["digest"], answer["answer"]) == (child, "cannot_tell")
+        assert (answer["digest"], answer["answer"]) == (child, "yes")
         assert "is part of an index" in answer["message"]
 
 
