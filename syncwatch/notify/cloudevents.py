@@ -22,24 +22,26 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/cloudevents+json"
 
-REFUSED_AFTER = 3
-"""How many attempts there are of what the receiver will not take however often it is sent."""
+ATTEMPTS = 3
+"""After so many answers that may be an event's own fault nobody waits for it any more."""
 
 FIRST_PAUSE: Millis = SECOND
 LONGEST_PAUSE: Millis = 300 * SECOND
 LONGEST_WISH: Millis = 24 * 3600 * SECOND
 """What a Retry-After may ask for at most."""
 
-_OF_THE_RECEIVER = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
-"""4xx that say something of the receiver or of our credential, and nothing of this event."""
+_OF_THE_RECEIVER = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429, 502, 503, 504})
+"""4xx and 5xx that say something of the receiver, of what is before it, or of our credential."""
 
 
 class Outcome(Enum):
     """What an attempt came to."""
 
     DELIVERED = auto()
-    FAILED = auto()  # worth another attempt, as long as there is time
-    REFUSED = auto()  # no attempt will do better
+    AWAY = auto()  # whatever was sent, it would not have been taken
+    DOUBTFUL = auto()  # it may be this event's own fault: that is to be seen
+    POSTPONED = auto()  # this event will not be taken soon: others first
+    REFUSED = auto()  # this event will not be taken, ever
 
 
 def envelope(one: Notification) -> dict[str, Any]:
@@ -59,14 +61,15 @@ def envelope(one: Notification) -> dict[str, Any]:
     }
 
 
-def outcome(status: int, attempts: int) -> Outcome:
-    """What an answer means, `attempts` having been made before."""
+def outcome(status: int, doubts: int) -> Outcome:
+    """What an answer means, so many doubtful ones to the same event having come before."""
     if 200 <= status < 300:
         return Outcome.DELIVERED
-    of_the_event = 400 <= status < 500 and status not in _OF_THE_RECEIVER
-    if of_the_event and attempts + 1 >= REFUSED_AFTER:
-        return Outcome.REFUSED
-    return Outcome.FAILED
+    if status < 400 or status in _OF_THE_RECEIVER:
+        return Outcome.AWAY
+    if doubts + 1 < ATTEMPTS:
+        return Outcome.DOUBTFUL
+    return Outcome.REFUSED if status < 500 else Outcome.POSTPONED
 
 
 def pause(attempts: int) -> Millis:

@@ -1,20 +1,28 @@
 """Sending what the outbox holds to the one receiver, in the order in which it happened.
 
-An attempt that fails is made again later and later. Meanwhile the others wait too, for a moment:
-mostly it is the receiver that is away, and then the order is kept; an event that it alone cannot
-digest holds nobody up for long. An event is sent before it is written down that it was: what dies
-in between is sent again, with the same id.
+While the receiver is away the oldest event is tried later and later, and the others wait behind it;
+one that the receiver answers but cannot digest lets them pass after a few attempts. An event is
+sent before it is written down that it was: what dies in between is sent again, with the same id.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from syncwatch.budget import Budget
 from syncwatch.errors import OutboundError
 from syncwatch.model import HOUR, MINUTE, SECOND, Finding, Severity
-from syncwatch.notify.cloudevents import CONTENT_TYPE, Outcome, envelope, outcome, pause, wished
+from syncwatch.notify.cloudevents import (
+    ATTEMPTS,
+    CONTENT_TYPE,
+    Outcome,
+    envelope,
+    outcome,
+    pause,
+    wished,
+)
 from syncwatch.runtime import log
 from syncwatch.store import findings, notifications
 
@@ -39,8 +47,8 @@ AT_ONCE = 20
 """How many are sent between two looks at the outbox."""
 SAVED_UP: Millis = 10 * SECOND
 """So much of what a minute allows may be sent at once."""
-OTHERS_WAIT: Millis = 30 * SECOND
-"""How long others wait at most for one that failed."""
+LONGEST_SILENCE: Millis = 30 * SECOND
+"""Between two attempts at a receiver that is away, unless it asks for more."""
 LATE_AFTER: Millis = 5 * MINUTE
 """An event that was tried and waits for so long is a finding."""
 LOST_FOR: Millis = 24 * HOUR
@@ -76,7 +84,8 @@ class Sending:
         self._stands = stands
         self._budget = Budget(settings.per_minute, clock.now(), saved=SAVED_UP, full=True)
         self._give_up_after = round(settings.give_up_after.total_seconds() * SECOND)
-        self._failing: set[int] = set()
+        self._in_a_row = 0
+        self._doubts: Counter[int] = Counter()
         self._quiet_until: Millis = 0
         self._found: list[Finding] | None = None
         parts = urlsplit(settings.url)
@@ -122,21 +131,22 @@ class Sending:
                 "POST", self._settings.url, headers=headers, json=envelope(one), enough=1
             )
         except OutboundError as error:
-            return await self._failed(one, error.message, 0)
+            return await self._failed(one, error.message, Outcome.AWAY, 0)
         if answer.status == _UNAUTHORIZED and authorization is not None:
             authorization.forget()
         words = f"{self._receiver} answered {answer.status}"
-        came_to = outcome(answer.status, one.attempts)
+        came_to = outcome(answer.status, self._doubts[one.id])
         if came_to is Outcome.DELIVERED:
             return await self._delivered(one)
         if came_to is Outcome.REFUSED:
             return await self._refused(one, words)
-        return await self._failed(one, words, wished(answer.headers, self._clock.now()))
+        left_alone = wished(answer.headers, self._clock.now())
+        return await self._failed(one, words, came_to, left_alone)
 
     async def _delivered(self, one: Notification) -> bool:
         now = self._clock.now()
-        # Several had failed: the receiver was away, and what waits need not wait any longer.
-        back = bool(self._failing - {one.id})
+        # Several could not be digested, and now one is: it was the receiver's fault.
+        back = self._in_a_row > ATTEMPTS and bool(self._doubts.keys() - {one.id})
 
         def write(connection: Connection) -> None:
             notifications.delivered(connection, one.id)
@@ -145,21 +155,30 @@ class Sending:
 
         await self._database.write(write)
         self._counted(one.event, "delivered")
-        if self._failing:
+        if self._in_a_row:
             log.info("notifications_delivered_again", receiver=self._receiver)
-        self._failing.clear()
+        self._in_a_row = 0
+        self._doubts.pop(one.id, None)
+        if back:
+            self._doubts.clear()
         return not back
 
-    async def _failed(self, one: Notification, problem: str, left_alone: Millis) -> bool:
+    async def _failed(
+        self, one: Notification, problem: str, came_to: Outcome, left_alone: Millis
+    ) -> bool:
         now = self._clock.now()
-        wait = pause(one.attempts + 1)
-        due_at = now + max(wait, left_alone)
-        self._quiet_until = now + max(min(wait, OTHERS_WAIT), left_alone)
-        if not self._failing:
+        if not self._in_a_row:
             log.warning(
                 "notification_not_delivered", type=one.event, subject=one.subject, reason=problem
             )
-        self._failing.add(one.id)
+        self._in_a_row += 1
+        silence, due_at = pause(self._in_a_row), now
+        if came_to is not Outcome.AWAY:
+            self._doubts[one.id] += 1
+        if came_to is Outcome.POSTPONED:
+            # It is soon another's turn, unless others fared no better.
+            silence, due_at = pause(len(self._doubts)), now + pause(self._doubts[one.id])
+        self._quiet_until = now + max(min(silence, LONGEST_SILENCE), left_alone)
         await self._database.write(lambda c: notifications.failed(c, one.id, problem, due_at))
         self._counted(one.event, "failed")
         return False
@@ -169,12 +188,11 @@ class Sending:
         await self._database.write(lambda c: notifications.refused(c, one.id, problem, now))
         self._counted(one.event, "failed")
         self._lost([one], "gave_up", problem)
-        self._failing.discard(one.id)
         return True
 
     def _lost(self, ended: Sequence[Notification], how: str, problem: str) -> None:
         for one in ended:
-            self._failing.discard(one.id)
+            self._doubts.pop(one.id, None)
             self._counted(one.event, how)
             log.error(
                 f"notification_{how}",

@@ -8,14 +8,21 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from aiohttp import web
 from running import until
+from scene import Scene, scene
 from servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from running import Watched
 
 TOKEN = "Bearer the-word-of-the-receiver"
+
+VERIFIED, FAILED, EVERYWHERE = "image.verified", "image.failed", "image.verified.everywhere"
 
 
 @dataclass
@@ -107,3 +114,37 @@ def first(*statuses: int | tuple[int, dict[str, str]]) -> Callable[[dict[str, An
     """Answers these, one after the other, then 202."""
     left = list(statuses)
     return lambda _event: left.pop(0) if left else 202
+
+
+@contextlib.asynccontextmanager
+async def telling(
+    directory: Path, settings: dict[str, Any] | None = None, **given: Any
+) -> AsyncIterator[tuple[Scene, Receiver]]:
+    """The scene, and a receiver that the daemon is to tell."""
+    receiver = Receiver()
+    section = receiver.settings(**(settings or {}))
+    async with receiver.serving(), scene(directory, notifications=section, **given) as stage:
+        yield stage, receiver
+
+
+def change(stage: Scene, **section: Any) -> None:
+    """Write the configuration anew with other notifications; without any for none."""
+    document = yaml.safe_load(stage.config.read_text())
+    document.pop("notifications", None)
+    stage.config.write_text(
+        yaml.safe_dump(document | ({"notifications": section} if section else {}))
+    )
+
+
+async def waiting(watched: Watched, count: int) -> None:
+    """Until so many events wait."""
+
+    async def so_many() -> bool:
+        return await watched.metric("syncwatch_notifications_waiting") == count
+
+    await until(so_many, told=f"{count} events waiting")
+
+
+async def counted(watched: Watched, outcome: str) -> float | None:
+    """How many attempts or ends there were of that outcome."""
+    return await watched.metric("syncwatch_notifications_total", outcome=outcome)
