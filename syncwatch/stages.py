@@ -27,7 +27,16 @@ from syncwatch.plan.sources import Sources
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import log, supervise
-from syncwatch.store import accessories, leases, notifications, orphans, policies, proofs, retention
+from syncwatch.store import (
+    accessories,
+    leases,
+    looks,
+    notifications,
+    orphans,
+    policies,
+    proofs,
+    retention,
+)
 from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
@@ -468,6 +477,7 @@ class Stages:
             lambda c: proofs.forget(c, self._clock.now()),
             lambda c: accessories.forget(c, before),
             lambda c: orphans.forget(c, before),
+            lambda c: looks.forget(c, self._clock.now()),
             lambda c: notifications.forget(c, before),
         )
         more = [await self._database.write(step) for step in steps]

@@ -36,7 +36,9 @@ AGAIN_EVERY = 5.0
 WAITING_MOST = 10_000
 """So many may wait; whoever comes then is told to come back."""
 
-FULL = RefusedError(503, "too_many", f"{WAITING_MOST} questions wait already; ask again soon.")
+FULL = f"{WAITING_MOST} questions wait already; ask again soon."
+
+STOPPING = "syncwatch is being stopped; ask again soon."
 
 
 @dataclass(slots=True)
@@ -81,18 +83,18 @@ class Waiting:
         Raises RefusedError.
         """
         if self._count >= WAITING_MOST:
-            raise FULL
+            return nowhere(asked.image, asked.destinations, CANNOT_ASK, FULL)
         until = self._clock.now() + manner.wait
         with self._in_group(asked) as group:
             group.wanted.set()
-            answer = await self._given(group, group.begun + 1)
+            answer = await self._given(asked, group, group.begun + 1)
             while answer.status in HELD and not self._stopped and not gone():
                 left = (until - self._clock.now()) / SECOND
                 if left <= 0:
                     break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
-                        answer = await self._given(group, group.given + 1)
+                        answer = await self._given(asked, group, group.given + 1)
             return answer
 
     def heard(self, changes: Sequence[Change]) -> None:
@@ -147,15 +149,13 @@ class Waiting:
                 if group.task is not None:
                     group.task.cancel()
 
-    async def _given(self, group: _Group, turn: int) -> GateAnswer:
+    async def _given(self, asked: Asked, group: _Group, turn: int) -> GateAnswer:
         """The answer of a turn, or of a later one."""
         while group.given < turn and not self._stopped:
             await group.news.wait()
         if group.refused is not None:
             raise group.refused
-        if group.answer is None:
-            raise RefusedError(503, "stopping", "syncwatch is being stopped; ask again soon.")
-        return group.answer
+        return group.answer or nowhere(asked.image, asked.destinations, CANNOT_ASK, STOPPING)
 
     async def _serve(self, asked: Asked, group: _Group) -> None:
         """Make answers for a group, as long as somebody waits."""
