@@ -76,7 +76,7 @@ class Attack:
             *(sys.executable, "-m", "schemathesis.cli", "run", self.document),
             *("--url", self.base, "--header", f"Authorization: {self.authorization}"),
             *("--include-path-regex", self.paths, "--checks", ",".join(self.checks)),
-            *("--no-color", "--generation-database", "none", "--request-timeout", "20"),
+            *("--no-color", "--request-timeout", "20"),
             *("--suppress-health-check", "all", "--warnings", "off", *arguments),
         ]
         with tempfile.TemporaryDirectory() as away:
@@ -121,7 +121,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300, help="for each of the three parts")
     known, others = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as directory:
-        arguments = ["--max-time", str(known.seconds), *others]
+        arguments = ["--generation-database", "none", "--max-time", str(known.seconds), *others]
         return asyncio.run(everything(Path(directory), arguments))
 
 

@@ -13,16 +13,18 @@ from attack import attacks, target
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHORT = ("--phases", "examples,coverage,fuzzing", "--generation-deterministic", "--max-examples")
+SHORT = {
+    "api": ("--phases", "examples,coverage,fuzzing", "--max-examples", "5"),
+    "page": ("--phases", "fuzzing", "--max-examples", "3"),
+    "webhook": ("--phases", "fuzzing", "--max-examples", "20"),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("part", "examples"), [("api", "10"), ("page", "5"), ("webhook", "20")])
-async def test_nothing_that_is_sent_is_answered_otherwise_than_described(
-    tmp_path: Path, part: str, examples: str
-) -> None:
+@pytest.mark.timeout(300)
+async def test_nothing_that_is_sent_is_answered_otherwise_than_described(tmp_path: Path) -> None:
     async with target(tmp_path) as watched:
-        attack = (await attacks(watched, tmp_path))[part]
-        code, words = await attack.run([*SHORT, examples])
-        assert code == 0, words
-        assert "passed" in words
+        for part, attack in (await attacks(watched, tmp_path)).items():
+            code, words = await attack.run(["--generation-deterministic", *SHORT[part]])
+            assert code == 0, words
+            assert "No issues found" in words
