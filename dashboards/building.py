@@ -36,7 +36,16 @@ BLUE, PURPLE, GREY = "blue", "purple", "text"
 COLORS = {
     "state": {"verified": GREEN, "pending": BLUE, "failed": RED, "unknown": PURPLE, "closed": GREY},
     "result": {"met": GREEN, "missed": RED, "excused": GREY},
-    "status": {"Succeed": GREEN, "Failed": RED, "Stopped": ORANGE},
+    "status": {
+        "Succeed": GREEN,
+        "Failed": RED,
+        "Stopped": ORANGE,
+        "200": GREEN,
+        "404": GREY,
+        "409": BLUE,
+        "422": RED,
+        "503": PURPLE,
+    },
     "outcome": {
         "accepted": GREEN,
         "duplicate": BLUE,
@@ -45,6 +54,10 @@ COLORS = {
         "malformed": ORANGE,
         "too_large": YELLOW,
         "not_durable": PURPLE,
+        "delivered": GREEN,
+        "failed": ORANGE,
+        "gave_up": RED,
+        "dropped": PURPLE,
     },
 }
 """The colour of a label's value, the same everywhere. What is unknown is neither green nor red."""
@@ -149,8 +162,9 @@ def lines(
         panel = panel.no_value(nothing)
     for place, query in enumerate(queries):
         panel = panel.with_target(_target(query, place))
-        for word, color in COLORS.get(query.legend.strip("{}"), {}).items():
-            panel = panel.override_by_name(word, [_fixed(color)])
+        words = COLORS.get(query.legend.strip("{}"), {})
+        for word in words:
+            panel = panel.override_by_name(word, [_fixed(words[word])])
     return _told(panel, title, description, docs)
 
 
@@ -209,7 +223,7 @@ def rows(
         panel = panel.with_target(_target(column, place, instant=True, as_table=True))
         panel = panel.override_by_name(column.legend, _column(column))
     if link:
-        told = {"title": "Its images, on syncwatch's page", "url": link, "targetBlank": True}
+        told = {"title": "What it owes, on syncwatch's page", "url": link, "targetBlank": True}
         links = dashboard.DynamicConfigValue(id_val="links", value=[told])
         panel = panel.override_by_name(labels[0], [links])
     return _told(panel, title, description, docs)

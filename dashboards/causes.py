@@ -337,7 +337,7 @@ def _each_policy() -> table.Panel:
     return rows(
         "Each policy, over the time shown",
         "One line for each replication policy. A policy without a share in time had"
-        " nothing due. A click leads to its images.",
+        " nothing due. A click leads to what it owes.",
         PAIR,
         Query(
             in_time(RANGE, *PAIR),
@@ -358,7 +358,7 @@ def _each_policy() -> table.Panel:
         ),
         Query(quantile(0.95, LAG, POLICIES, RANGE, *PAIR), "lag p95", "s"),
         first="overdue",
-        link="${page:raw}/?policy=${__data.fields.policy:percentencode}"
+        link="${page:raw}/images?state=open&policy=${__data.fields.policy:percentencode}"
         "&destination=${__data.fields.destination:percentencode}",
         docs="dashboards.md",
     )

@@ -51,7 +51,14 @@ AVERAGE = (
 
 def all_rows() -> list[Row]:
     """The rows from top to bottom."""
-    return [_running_row(), _harbor_row(), _registries_row(), _webhooks_row(), _work_row()]
+    return [
+        _running_row(),
+        _harbor_row(),
+        _registries_row(),
+        _webhooks_row(),
+        _told_row(),
+        _work_row(),
+    ]
 
 
 def _running_row() -> Row:
@@ -326,14 +333,75 @@ def _time_since_the_last_webhook_and_since_the_last_sweep() -> timeseries.Panel:
     )
 
 
+def _told_row() -> Row:
+    return Row(
+        "Who asks, and who is told?",
+        8,
+        [
+            (_the_gate_s_answers(), 6),
+            (_waiting_at_the_gate(), 6),
+            (_notifications(), 6),
+            (_oldest_notification(), 6),
+        ],
+    )
+
+
+def _the_gate_s_answers() -> timeseries.Panel:
+    return lines(
+        "The gate's answers, in the last $window",
+        "What pipelines heard: 200 usable, 409 not yet, 422 failed, 404 nothing expects it there,"
+        " 503 cannot ask. Many 503 hold deployments up for a reason that is ours or the"
+        " registry's, not the image's.",
+        Query("sum by (status) (increase(syncwatch_gate_answers_total[$window]))", "{{status}}"),
+        stacked=True,
+        docs="api.md",
+    )
+
+
+def _waiting_at_the_gate() -> timeseries.Panel:
+    return lines(
+        "Waiting at the gate",
+        "Questions that are held back until their image is usable, or their `wait` is over. Each is"
+        " a pipeline that stands still.",
+        Query("sum by (instance) (syncwatch_gate_waiting)", "{{instance}}"),
+        docs="api.md",
+    )
+
+
+def _notifications() -> timeseries.Panel:
+    return lines(
+        "Notifications, in the last $window",
+        "What became of events for the receiver: `delivered`; `failed`, an attempt that is made"
+        " again; `gave_up` and `dropped`, events that it never gets. The receiver's own log says"
+        " why it refuses.",
+        Query("sum by (outcome) (increase(syncwatch_notifications_total[$window]))", "{{outcome}}"),
+        stacked=True,
+        nothing="no receiver",
+        docs="notifications.md",
+    )
+
+
+def _oldest_notification() -> timeseries.Panel:
+    return lines(
+        "How late notifications are",
+        "Seconds since the oldest event that still waits for delivery happened; 0 when none waits."
+        " If it climbs, the receiver is away, or `per_minute` is too low for what happens.",
+        Query("max (syncwatch_notifications_oldest_seconds)", "the oldest that waits"),
+        unit="s",
+        nothing="no receiver",
+        docs="notifications.md",
+    )
+
+
 def _work_row() -> Row:
     return Row(
         "Does it keep up?",
         8,
         [
-            (_how_long_sweeps_take(), 6),
-            (_expectations_kept_by_state(), 6),
-            (_work_of_each_process(), 6),
+            (_how_long_sweeps_take(), 5),
+            (_expectations_kept_by_state(), 5),
+            (_work_of_each_process(), 5),
+            (_events_that_wait(), 3),
             (_findings_about_syncwatch_itself(), 6),
         ],
     )
@@ -372,6 +440,17 @@ def _work_of_each_process() -> timeseries.Panel:
         " they are shared; a replica without any does nothing but answer.",
         Query("sum by (instance, kind) (syncwatch_leases)", "{{instance}} {{kind}}"),
         docs="operations.md",
+    )
+
+
+def _events_that_wait() -> stat.Panel:
+    return number(
+        "Notifications waiting",
+        "Events that the receiver has not taken yet.",
+        "max (syncwatch_notifications_waiting)",
+        colors=((None, GREEN), (100, ORANGE)),
+        nothing="no receiver",
+        docs="notifications.md",
     )
 
 

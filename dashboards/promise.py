@@ -62,7 +62,7 @@ def _in_time() -> stat.Panel:
         colors=((None, RED), (0.9, ORANGE), (0.99, GREEN)),
         nothing="none due",
         decimals=1,
-        docs="alerts.md",
+        docs="dashboards.md#the-objective",
     )
 
 
@@ -77,7 +77,7 @@ def _error_budget_left() -> stat.Panel:
         colors=((None, RED), (0, ORANGE), (0.25, GREEN)),
         nothing="none due",
         decimals=0,
-        docs="alerts.md",
+        docs="dashboards.md#the-objective",
     )
 
 
@@ -170,7 +170,7 @@ def _in_time_by_destination() -> timeseries.Panel:
         Query(in_time(WINDOW, "destination"), "{{destination}}"),
         unit="percentunit",
         most=1,
-        docs="alerts.md",
+        docs="dashboards.md#the-objective",
     )
 
 
@@ -183,7 +183,7 @@ def _how_fast_the_error_budget_is_used() -> timeseries.Panel:
         Query(burn("[1h]"), "over 1 h"),
         Query(burn("[6h]"), "over 6 h"),
         limits=((None, GREEN), (6, ORANGE), (14.4, RED)),
-        docs="alerts.md",
+        docs="dashboards.md#the-objective",
     )
 
 

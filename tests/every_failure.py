@@ -22,11 +22,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
 from running import SECRET, Watched, running, settings_file, until
 
 from syncwatch.lab import images
 from syncwatch.lab.harbor import EVENT_TYPES, LabHarbor
 from syncwatch.lab.jobs import SUCCESS
+from syncwatch.lab.listener import Listener
 from syncwatch.lab.records import REPLICATION
 from syncwatch.lab.registry import Fault, LabRegistry
 
@@ -69,17 +71,49 @@ OUTCOMES = {
 SEVERITIES = {"error", "warning", "info"}
 STATUSES = {"Succeed", "Failed", "Stopped"}
 
-DEADLINE = "4s"
+GATE = (200, 404, 409, 422, 503)
+NOTIFIED = {"delivered", "failed", "gave_up"}
+"""And `dropped`, for which more have to wait than a run can bring about."""
+
+DEADLINE = "6s"
 _TERMS = {
     "deadline": DEADLINE,
     "grace": "500ms",
-    "retry_first": "100ms",
-    "retry_longest": "1s",
-    "recheck_per_minute": 1200,
-    "recheck_after": "500ms",
+    "retry_first": "300ms",
+    "retry_longest": "2s",
+    "recheck_per_minute": 120,
+    "recheck_after": "1s",
 }
-_HARBOR = {"sweep_every": "10s", "poll_every": "200ms", "policies_every": "300ms"}
+_HARBOR = {"sweep_every": "10s", "poll_every": "500ms", "policies_every": "500ms"}
 _HARBOR |= {"give_up_after": "3s", "recovered_after": "2s"}
+
+
+class Receiver:
+    """Who is told of images: it stumbles twice, and takes no event of one repository at all."""
+
+    def __init__(self) -> None:
+        self.listener = Listener(self._application)
+        self.told: list[dict[str, Any]] = []
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Receiver]:
+        await self.listener.start()
+        try:
+            yield self
+        finally:
+            await self.listener.stop()
+
+    def _application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_post("/hook", self._take)
+        return application
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.told.append(json.loads(await request.read()))
+        if len(self.told) <= 2:
+            return web.Response(status=503)
+        refused = self.told[-1]["subject"].startswith("apps/blob")
+        return web.Response(status=400 if refused else 202)
 
 
 @dataclass
@@ -88,6 +122,7 @@ class EveryFailure:
 
     harbor: LabHarbor
     registries: dict[str, LabRegistry]
+    receiver: Receiver
     watched: Watched
     config: Path
     store: Path
@@ -118,6 +153,8 @@ class EveryFailure:
                 self._bad_deliveries(),
                 self._policies_change(),
                 self._never_started(),
+                self._asked_at_the_gate(),
+                self._notified(),
             )
             await asyncio.sleep(longer)
         finally:
@@ -146,7 +183,11 @@ class EveryFailure:
             rows = await self.watched.expectations(repository=repository, reference=reference)
             return next((row for row in rows if wanted.items() <= row.items()), None)
 
-        told: dict[str, Any] = await _until(found, f"{repository}:{reference} {wanted}")
+        try:
+            told: dict[str, Any] = await _until(found, f"{repository}:{reference} {wanted}")
+        except AssertionError as error:
+            rows = await self.watched.expectations(repository=repository, reference=reference)
+            raise AssertionError(f"{error}; rows: {rows}") from None
         return told
 
     async def counted(self, name: str, at_least: float = 1.0, **labels: str) -> None:
@@ -162,7 +203,7 @@ class EveryFailure:
         while True:
             number = next(self._pushed)
             self.push("apps/big" if number % 3 == 0 else "apps/api", f"2.{number}")
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(1.0)
 
     async def _stopped_by_hand(self) -> None:
         """An execution that somebody stops before it has begun."""
@@ -323,6 +364,34 @@ class EveryFailure:
         for source in ("feed", "sweep"):
             await self.counted("syncwatch_events_recovered_total", source=source)
 
+    async def _asked_at_the_gate(self) -> None:
+        """Each answer of the gate, one of them after a wait."""
+        for repository, destination, status in (
+            ("apps/blob", "cluster1", 422),
+            ("apps/refused", "cluster1", 503),
+            ("nightly/app", "cluster2", 409),
+            ("apps/nothing", "cluster1", 404),
+        ):
+            if status != 404:
+                state = {422: "failed", 503: "unknown", 409: "pending"}[status]
+                await self.row(repository, "1.0", destination=destination, state=state)
+            wait = "3s" if status == 409 else "0s"
+            assert await self._ask(f"{repository}:1.0", destination, wait) == status
+        await self.row("apps/lost", "1.0", destination="cluster1", state="verified")
+        assert await self._ask("apps/lost:1.0", "cluster1") == 200
+        for status in GATE:
+            await self.counted("syncwatch_gate_answers_total", status=str(status))
+
+    async def _ask(self, image: str, destination: str, wait: str = "0s") -> int:
+        query = {"image": image, "destination": destination, "wait": wait}
+        url = self.watched.daemon.url + "/api/v1/gate"
+        async with self.watched.session.get(url, params=query) as answer:
+            return answer.status
+
+    async def _notified(self) -> None:
+        for outcome in NOTIFIED:
+            await self.counted("syncwatch_notifications_total", outcome=outcome)
+
     async def _found(self, name: str) -> None:
         async def found() -> bool:
             return name in await self.watched.finding_names()
@@ -350,13 +419,14 @@ async def every_failure(directory: Path, **top: Any) -> AsyncIterator[EveryFailu
             users = {"harbor": "writes", **_login()} if name == "cluster4" else None
             one = LabRegistry(name, users=users)
             registries[name] = await stack.enter_async_context(one.serving())
+        receiver = await stack.enter_async_context(Receiver().serving())
         _prepare(harbor, registries)
         config = settings_file(
             directory,
             _HARBOR | _robot(harbor),
             _TERMS,
             more_destinations=_destinations(registries),
-            **top,
+            **{"notifications": _notifications(receiver)} | top,
         )
         watched = await stack.enter_async_context(running(config))
         for project in sorted({pattern["pattern"] for _, pattern in POLICIES.values()}):
@@ -366,7 +436,7 @@ async def every_failure(directory: Path, **top: Any) -> AsyncIterator[EveryFailu
             )
         harbor.create_webhook_policy("short", watched.webhook_url, auth_header=SECRET)
         store = directory / "syncwatch.db"
-        yield EveryFailure(harbor, registries, watched, config, store)
+        yield EveryFailure(harbor, registries, receiver, watched, config, store)
 
 
 def _seconds(text: str) -> float:
@@ -377,14 +447,18 @@ async def _until(condition: Callable[[], Awaitable[Any]], told: str) -> Any:
     """As `until`, but asks seldom: ten stories at once would keep the daemon busy with answers."""
 
     async def in_a_while() -> Any:
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.25)
         return await condition()
 
-    return await until(in_a_while, within=30, told=told)
+    return await until(in_a_while, within=45, told=told)
 
 
 def _login() -> dict[str, str]:
     return {ACCOUNT["username"]: ACCOUNT["password"]}
+
+
+def _notifications(receiver: Receiver) -> dict[str, Any]:
+    return {"url": f"{receiver.listener.url}/hook", "per_minute": 6000}
 
 
 def _robot(harbor: LabHarbor) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def test_every_query_asks_the_prometheus_that_is_chosen(board: Board) -> None:
 @pytest.mark.parametrize("board", list(BOARDS.values()), ids=FILES)
 def test_variables_are_declared_used_and_may_all_be_chosen(board: Board) -> None:
     declared = {one["name"]: one for one in board.variables}
-    own = {name for name in VALUES if name.startswith("__")} | {"__data"}
+    own = {name for name in VALUES if name.startswith("__")} | {"__data", "__all"}
     text = (HERE / f"{board.uid}.json").read_text(encoding="utf-8")
     used = variables_of(text) - own
     assert used == set(declared)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from every_failure import (
     CLOSED,
     FAILED,
+    GATE,
+    NOTIFIED,
     OUTCOMES,
     POLICIES,
     SEVERITIES,
@@ -46,6 +48,8 @@ async def test_the_run_of_every_failure_shows_each_state_reason_outcome_and_chan
     changes = ("created", "edited", "renamed", "enabled", "disabled", "deleted")
     wanted |= {("syncwatch_policy_changes_total", "change", one) for one in changes}
     wanted |= {("syncwatch_events_recovered_total", "source", one) for one in ("feed", "sweep")}
+    wanted |= {("syncwatch_gate_answers_total", "status", str(one)) for one in GATE}
+    wanted |= {("syncwatch_notifications_total", "outcome", one) for one in NOTIFIED}
     wanted |= {("syncwatch_policy_info", "policy", one) for one in POLICIES}
     wanted |= {("syncwatch_false_success_total", "destination", "cluster1")}
     wanted |= {("syncwatch_lost_total", "destination", "cluster2")}
