@@ -1,0 +1,14 @@
+#!/bin/sh
+# A post-renderer of Helm: passes manifests on unchanged as soon as all of their images are usable.
+# Where one is not, it ends with an error, and Helm changes nothing.
+#
+# Helm 3: helm upgrade web ./chart --post-renderer ./helm-post-renderer.sh
+# Helm 4: as a plugin of type postrenderer/v1 that runs this file.
+set -eu
+
+rendered=$(mktemp)
+trap 'rm -f "$rendered"' EXIT
+
+cat >"$rendered"
+syncwatch wait -f "$rendered" --on "${SYNCWATCH_DESTINATION:-cluster1}" --quiet >&2
+cat "$rendered"
