@@ -59,7 +59,9 @@ class Known:
     @property
     def told(self) -> str:
         """State, reason and message in one line."""
-        state = "/".join(one for one in (self.body.get("state"), self.body.get("reason")) if one)
+        # It was verified, and that is not what it is waited for any more.
+        told = [self.body.get("state"), self.body.get("reason")]
+        state = "/".join(one for one in told if one and one != "verified")
         where = ", ".join(one["destination"] for one in self.failing)
         start = f"{state} at {where}" if state and where else state
         return f"{start}: {self.message}" if start else self.message

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from syncwatch.cli.answers import YES
+from syncwatch.cli.answers import UNASKED, YES
 from syncwatch.tables import seconds
 
 if TYPE_CHECKING:
@@ -87,5 +87,6 @@ class Progress:
         known = self._known()
         usable = sum(one.code == YES for one in known.values())
         told = f"{usable} of {len(known)} usable"
-        slowest = next(((i, k) for i, k in known.items() if not k.settled), None)
+        waited = ((i, k) for i, k in known.items() if not k.settled and k is not UNASKED)
+        slowest = next(waited, None)
         return f"{told}; {slowest[0].written} {slowest[1].told}" if slowest else told
