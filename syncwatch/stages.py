@@ -27,16 +27,7 @@ from syncwatch.plan.sources import Sources
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import log, supervise
-from syncwatch.store import (
-    accessories,
-    leases,
-    looks,
-    notifications,
-    orphans,
-    policies,
-    proofs,
-    retention,
-)
+from syncwatch.store import housekeeping, leases, policies
 from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.judging import Terms
 from syncwatch.verify.registry import RegistryClient
@@ -466,19 +457,9 @@ class Stages:
         )
 
     async def _forget(self) -> float:
-        before = self._clock.now() - millis(self._settings.keep)
-        most, deliveries = self._settings.keep_expectations, self._settings.keep_deliveries
-        steps: tuple[Callable[[Connection], bool], ...] = (
-            lambda c: retention.forget_deliveries(c, before, deliveries),
-            lambda c: retention.forget_expectations(c, before, most),
-            lambda c: retention.forget_deletions(c, before),
-            lambda c: retention.forget_executions(c, before),
-            lambda c: retention.forget_claims(c, self._clock.now()),
-            lambda c: proofs.forget(c, self._clock.now()),
-            lambda c: accessories.forget(c, before),
-            lambda c: orphans.forget(c, before),
-            lambda c: looks.forget(c, self._clock.now()),
-            lambda c: notifications.forget(c, before),
+        settings, now = self._settings, self._clock.now()
+        steps = housekeeping.steps(
+            now, now - millis(settings.keep), settings.keep_expectations, settings.keep_deliveries
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY
