@@ -205,7 +205,7 @@ class HarborStatus(Struct, frozen=True, kw_only=True):
         Time | None,
         Meta(description="when the last [sweep](how-it-decides.md) ended well; null before it"),
     ]
-    sweep: Sweep
+    sweep: Annotated[Sweep, Meta(description="the complete pass under way, or the last one")]
 
 
 class DestinationStatus(Struct, frozen=True, kw_only=True):

@@ -207,7 +207,7 @@ class Api:
             web.post("/api/v1/destinations/{name}/resume", self.guarded(pausing.resume, RESUME)),
         ]
 
-    def guarded(self, handler: Handler, operation: Operation | None = None) -> Handler:
+    def guarded(self, handler: Handler, operation: Operation) -> Handler:
         """The handler for those who have the token, its query read, its errors as JSON."""
         return guarded(handler, operation, self._token)
 

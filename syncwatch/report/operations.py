@@ -77,7 +77,7 @@ class ErrorWords(msgspec.Struct, frozen=True):
 class Error(msgspec.Struct, frozen=True):
     """An error, in the one form that all of them have."""
 
-    error: ErrorWords
+    error: Annotated[ErrorWords, Meta(description="code and message")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ NOBODY_WRITES = (
     "Nobody may write while the configuration has neither token nor token_file; set one."
 )
 NO_STORE = {hdrs.CACHE_CONTROL: "no-store"}
+"""No cache keeps an answer: it is out of date a moment later."""
 
 
 class Route(NamedTuple):
@@ -68,7 +69,7 @@ def asked(request: web.Request, form: type[Form]) -> Form:
 
 
 def guarded(
-    handler: Handler, operation: Operation | None, token: Callable[[], Sequence[str] | None]
+    handler: Handler, operation: Operation, token: Callable[[], Sequence[str] | None]
 ) -> Handler:
     """The handler for those who have the token, its query read, its errors as JSON.
 
@@ -77,23 +78,24 @@ def guarded(
 
     async def answer(request: web.Request) -> web.StreamResponse:
         accepted = token()
-        if accepted is None and operation and operation.guard is Guard.WRITE:
+        if accepted is None and operation.guard is Guard.WRITE:
             return error_answer(403, "forbidden", NOBODY_WRITES)
         if accepted is not None and not _has_token(request, accepted):
             words = "Send Authorization: Bearer with the token."
             return error_answer(401, "unauthorized", words, {hdrs.WWW_AUTHENTICATE: "Bearer"})
         try:
-            if operation is not None:
-                request[ASKED] = read_query(request.query.items(), operation.query)
-            return await handler(request)
+            request[ASKED] = read_query(request.query.items(), operation.query)
+            told = await handler(request)
         except QueryError as error:
             return error_answer(400, "bad_request", f"{error}.")
         except RefusedError as refused:
             return error_answer(refused.status, refused.code, str(refused))
         except StoreError as error:
             return error_answer(503, "store_unavailable", str(error))
+        told.headers.update(NO_STORE)
+        return told
 
-    return described(answer, operation) if operation else answer
+    return described(answer, operation)
 
 
 def _has_token(request: web.Request, accepted: Sequence[str]) -> bool:
