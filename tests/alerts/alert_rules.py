@@ -32,7 +32,11 @@ NAMES = list(dict.fromkeys(rule["alert"] for rule in ALERTS))
 def run(program: str, *arguments: str | Path) -> str:
     """What a program says; it has to end well."""
     told = subprocess.run(
-        [needs(program), *map(str, arguments)], capture_output=True, text=True, timeout=60
+        [needs(program), *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert told.returncode == 0, told.stdout + told.stderr
     return told.stdout
@@ -49,6 +53,7 @@ def hurried(folder: Path, *, window: str = "15s", hold: str = "2s") -> Path:
     text = re.sub(r"\b(for: )(?!0s)\S+", rf"\g<1>{hold}", text)
     text = re.sub(r"^ +(keep_firing_for|interval): .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"(?<=_total)\[1h\](?=\)\n)", f"[{window}]", text)
+    text = text.replace("[1d] offset 1h", f"[1h] offset {window}")
     path = folder / "hurried.rules.yml"
     path.write_text(text)
     return path

@@ -131,7 +131,8 @@ def test_no_runbook_is_of_an_alert_that_is_gone() -> None:
 
 
 def test_the_only_addresses_are_the_prefix_of_the_runbooks() -> None:
-    told = re.findall(r"https?://[^\s'\"]+", re.sub(r"^ *#.*$", "", RULES.read_text(), flags=re.M))
+    rules = re.sub(r"^ *#.*$", "", RULES.read_text(), flags=re.MULTILINE)
+    told = re.findall(r"https?://[^\s'\"]+", rules)
     assert {one for one in told if not one.startswith(RUNBOOKS)} == {"http://{{"}
 
 

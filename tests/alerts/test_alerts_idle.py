@@ -30,6 +30,7 @@ CHECKED = (15, 61, 120, 239)
 """Minutes after the start."""
 
 SWEEP_EVERY = 15
+GROWING = ("syncwatch_evidence_oldest_seconds", "syncwatch_oldest_open_seconds")
 
 
 def shown(name: str, value: float, now: float) -> str:
@@ -42,9 +43,7 @@ def shown(name: str, value: float, now: float) -> str:
         told = " ".join(f"{ended + at * 60:.0f}x{SWEEP_EVERY - 1}" for at in sweeps)
     elif name.endswith("_timestamp_seconds") and value:
         told = f"{start + value - now:.0f}x{minutes}"
-    elif name == "syncwatch_evidence_oldest_seconds" and value:
-        told = f"{value:.0f}+60x{minutes}"
-    elif name == "syncwatch_oldest_open_seconds" and value:
+    elif name in GROWING and value:
         told = f"{value:.0f}+60x{minutes}"
     else:
         told = f"{value:g}x{minutes}"
