@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+from running import until
 from sqlalchemy import insert, select
 
 from syncwatch.store.schema import counts, expectations, policies, subjects
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from running import Watched
     from sqlalchemy import Connection
 
+RARELY = {"sweep_every": "1h"}
 VOID = {"meta", "link", "input", "br", "wbr", "path", "circle", "rect", "line", "hr", "img"}
 
 
@@ -98,6 +100,19 @@ async def shown(watched: Watched, path: str, **headers: str) -> Shown:
         return Shown(answer.status, dict(answer.headers), await answer.text())
 
 
+async def swept(watched: Watched) -> None:
+    """Until the first sweep is over: with RARELY the next one is an hour away.
+
+    It would find that what a test put into the store is not at Harbor.
+    """
+
+    async def over() -> bool:
+        told = await watched.status()
+        return bool(told["policies"] and told["harbors"][0]["sweep"]["pass_ended_at"])
+
+    await until(over, told="the first sweep")
+
+
 def digest(number: int) -> str:
     return f"sha256:{number:064x}"
 
@@ -150,6 +165,8 @@ class Put:
             "expected_at": self.now - 5000,
             "deadline_at": self.now + 600_000,
             "verified_at": self.now if state == "verified" else None,
+            # The daemon would look, and find that nothing of it is true.
+            "due_at": self.now + 3_600_000 if state != "closed" else None,
         }
         row |= place | values
         expectation: int = self.connection.execute(

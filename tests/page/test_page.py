@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 from daemon.scene import DESTINATION, POLICY, Scene, edit, scene
-from page_ground import Put, Shown, digest, shown
+from page_ground import RARELY, Put, Shown, digest, shown, swept
 from running import until
 
-from syncwatch.report.page import prose
+from syncwatch.report.page import prose, showing
 from syncwatch.report.page.searching import FOUND
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
 
 @pytest_asyncio.fixture
 async def ground(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(tmp_path) as made:
+    async with scene(tmp_path, harbor=RARELY) as made:
         yield made
 
 
@@ -38,11 +38,7 @@ async def ground(tmp_path: Path) -> AsyncIterator[Scene]:
 async def watched(ground: Scene) -> AsyncIterator[Watched]:
     """A daemon that has seen its policy and no push."""
     async with ground.watched() as running:
-
-        async def seen() -> bool:
-            return bool((await running.status())["policies"])
-
-        await until(seen, told="the policy")
+        await swept(running)
         yield running
 
 
@@ -392,6 +388,11 @@ async def test_every_word_that_the_page_links_to_has_its_place(watched: Watched)
     words = prose.words()
     assert set(words.reasons) | set(words.states) <= set(ids)
     assert {f"finding-{name}" for name in words.findings} <= set(ids)
+
+
+def test_the_script_stays_small() -> None:
+    script = showing.HERE / "files" / "page.js"
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 80
 
 
 def test_the_words_are_those_of_the_docs() -> None:

@@ -18,7 +18,7 @@ from syncwatch.report.bodies import RefusedError
 from syncwatch.report.page import asking, image, listing, matrix, overview, rows, rules, showing
 from syncwatch.report.page.rows import Names
 from syncwatch.report.page.searching import Hosts
-from syncwatch.report.page.signing import Door, is_page
+from syncwatch.report.page.signing import Door, form_of, is_page
 from syncwatch.runtime import log
 from syncwatch.store import reading
 
@@ -160,12 +160,13 @@ class Page:
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Take a token and give a cookie."""
+        form = await form_of(request)
         try:
-            return await self._door.sign_in(request)
+            return await self._door.sign_in(request, form)
         except RefusedError as refused:
             if refused.status != 401:
                 raise
-            return self._ask_for_token(request, str(refused))
+            return self._ask_for_token(form.then, str(refused))
 
     async def sign_out(self, request: web.Request) -> web.Response:
         """Have the cookie forgotten."""
@@ -195,7 +196,7 @@ class Page:
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             if not self._door.lets_in(request):
-                return self._ask_for_token(request, "")
+                return self._ask_for_token(request.path_qs, "")
             return await handler(request)
 
         return self._told(guarded)
@@ -218,8 +219,7 @@ class Page:
 
         return told
 
-    def _ask_for_token(self, request: web.Request, wrong: str) -> web.Response:
-        then = request.path_qs if request.method in ("GET", "HEAD") else "/"
+    def _ask_for_token(self, then: str, wrong: str) -> web.Response:
         answer = showing.page(
             "sign_in",
             self._clock.now(),

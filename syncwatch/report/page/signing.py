@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -33,6 +34,14 @@ WRONG_AT_ONCE = 4
 """Wrong tokens that wait at the same time; more tries are not looked at."""
 LONGEST = 4096
 """Characters of a token that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The token that was typed, and where to go then: always a page of ours."""
+
+    token: str = field(repr=False)
+    then: str
 
 
 class Door:
@@ -63,11 +72,10 @@ class Door:
         accepted = self._token()
         return accepted is not None and self._is_ours(request.cookies.get(COOKIE, ""), accepted)
 
-    async def sign_in(self, request: web.Request) -> web.Response:
+    async def sign_in(self, request: web.Request, form: Form) -> web.Response:
         """Take the token of the form: 303 with the cookie, else RefusedError."""
-        accepted = self._token()
-        given, then = await _form(request)
-        answer = web.Response(status=303, headers={"Location": then})
+        accepted, given = self._token(), form.token
+        answer = web.Response(status=303, headers={"Location": form.then})
         if accepted is None:
             return answer
         if self._waiting >= WRONG_AT_ONCE:
@@ -122,15 +130,15 @@ def _by_https(request: web.Request) -> bool:
     return request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
 
 
-async def _form(request: web.Request) -> tuple[str, str]:
-    """The token and where to go then; the latter is always a page of ours."""
+async def form_of(request: web.Request) -> Form:
+    """What was typed; raises RefusedError for what is no such form."""
     body = (await body_of(request)).decode("utf-8", "replace")
     try:
         fields = parse_qs(body, max_num_fields=8)
     except ValueError:
         raise bad_request("The form has too many fields.") from None
     token, then = (fields.get(name, [""])[0] for name in ("token", "next"))
-    return token.strip()[:LONGEST], then if is_page(then) else "/"
+    return Form(token.strip()[:LONGEST], then if is_page(then) else "/")
 
 
 def is_page(path: str) -> bool:
