@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from alert_rules import ALERTMANAGER, ALERTS, NAMES
+from alert_rules import ALERTMANAGER, ALERTS, NAMES, PAGE, run
 from running import until
 from servers.alertmanager import Alertmanager, Receiver, alertmanager, quick, receiving
 
@@ -109,6 +111,19 @@ async def test_without_syncwatch_only_that_is_told_and_the_watchdog_goes_on(
         await suppressed(manager, others)
     assert receiver.told("page") == {"SyncwatchDown"}
     assert receiver.told("tickets") == set()
+
+
+async def test_the_silence_of_the_page_keeps_a_destination_quiet(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^amtool silence add .*$", PAGE.read_text(), flags=re.MULTILINE)
+    async with running(tmp_path) as (manager, receiver):
+        words = shlex.split(line.replace("http://127.0.0.1:9093", manager.url))
+        run(words[0], *words[1:])
+        elsewhere = {**PAIR, "destination": "cluster2"}
+        await manager.post(
+            alert("SyncwatchLost", **PAIR), alert("SyncwatchOldestOpen", **elsewhere)
+        )
+        await receiver.got("SyncwatchOldestOpen")
+        await suppressed(manager, {"SyncwatchLost"})
 
 
 async def test_what_is_said_louder_is_said_once(tmp_path: Path) -> None:

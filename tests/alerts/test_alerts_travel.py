@@ -160,6 +160,16 @@ async def _mended(all_: Parts) -> None:
     await all_.step("the message that it is resolved has arrived", all_.told("resolved"))
 
 
+async def _told_well(watched: Watched, alerts: list[dict[str, Any]]) -> None:
+    """Their texts are whole, and their commands list something."""
+    for alert in alerts:
+        name, texts = alert["labels"]["alertname"], alert["annotations"]
+        assert not [text for text in texts.values() if "error" in text and "expanding" in text]
+        # What came late meanwhile is no longer overdue.
+        if texts["command"].startswith("curl -fsS") and "Budget" not in name:
+            assert await _listed(watched, texts["command"]), alert
+
+
 async def _listed(watched: Watched, command: str) -> list[str]:
     """What an alert's command prints, run as a person does who has nothing but the alert."""
     for tool in ("curl", "jq"):
@@ -197,6 +207,7 @@ async def test_prometheus_evaluates_every_rule_where_everything_goes_wrong(tmp_p
         await until(fires, within=20, told=str(names))
         rules = await server.rules()
         empty = [record["record"] for record in RECORDS if not await server.query(record["record"])]
+        await _told_well(run.watched, await server.alerts())
     assert len(rules) == len(ALERTS) + len(RECORDS)
     assert {one["name"]: one.get("lastError") for one in rules if one["health"] != "ok"} == {}
     assert empty == []
