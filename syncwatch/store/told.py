@@ -85,6 +85,7 @@ def everywhere(placed: Sequence[tuple[Row[Any], str]]) -> dict[str, Any]:
                 "id": str(row.id),
                 "policy": row.policy,
                 "policy_id": row.policy_id,
+                "origin": row.origin,
                 "destination": row.destination,
                 "repository": row.repository,
                 **names(row, host),
