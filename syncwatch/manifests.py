@@ -26,6 +26,11 @@ LONGEST = 32 * 1024 * 1024
 DEEPEST = 200
 """Mappings and sequences within each other; Kubernetes' own objects stay below 30."""
 
+
+class NoImageError(MalformedError):
+    """The text is in order, and names no image."""
+
+
 CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 RENDER = "render it first: helm template … | syncwatch wait -f - …"
 
@@ -58,8 +63,8 @@ class Named:
 def images(text: str) -> list[Named]:
     """Every image of a stream of YAML or JSON documents once, in the order of the text.
 
-    Raises MalformedError where it is empty, too long, not YAML, names no image at all, or names one
-    that is still a template.
+    Raises MalformedError where it is empty, too long, not YAML, or names one that is still a
+    template, and NoImageError where it names none.
     """
     _check(text)
     found: dict[str, Named] = {}
@@ -67,7 +72,7 @@ def images(text: str) -> list[Named]:
         for image, place in _walk(document, number):
             found.setdefault(image, Named(image)).places.append(place)
     if not found:
-        raise MalformedError(
+        raise NoImageError(
             "no container and no volume in it names an image",
             cure="is it the rendered manifests of a workload?",
         )

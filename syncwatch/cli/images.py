@@ -10,7 +10,7 @@ import typer
 
 from syncwatch.cli.answers import Image
 from syncwatch.errors import ConfigError, MalformedError
-from syncwatch.manifests import LONGEST, images
+from syncwatch.manifests import LONGEST, NoImageError, images
 from syncwatch.reference import parse
 
 if TYPE_CHECKING:
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
-def named_images(refs: list[str], files: list[str], only: frozenset[str]) -> list[Image]:
-    """All that are named, each once. Raises ConfigError for what cannot be read."""
+def named_images(
+    refs: list[str], files: list[str], only: frozenset[str], *, allow_none: bool
+) -> list[Image]:
+    """All that are named, each once; `allow_none` is whether manifests may leave none.
+
+    Raises ConfigError for what cannot be read.
+    """
     if not refs and not files:
         raise typer.BadParameter("name at least one REF, or manifests with -f FILE or -f -")
     found = {str(one.reference): one for one in (Image(ref, _reference(ref, ref)) for ref in refs)}
     left_out: list[str] = []
     for file in files:
-        for one in _of_file(file):
+        for one in _of_file(file, allow_none=allow_none):
             reference = _reference(one.image, f"{_told(file)}: {one.places[0]}")
             if only and reference.host not in only:
                 left_out.append(one.image)
@@ -38,7 +43,7 @@ def named_images(refs: list[str], files: list[str], only: frozenset[str]) -> lis
     hosts = f"--only {' '.join(sorted(only))}"
     if left_out:
         typer.echo(f"syncwatch: left out by {hosts}: {' '.join(left_out)}", err=True)
-    if not found:
+    if not found and not allow_none:
         raise ConfigError([f"{hosts}: no image is left; is the host written as manifests have it?"])
     return list(found.values())
 
@@ -59,7 +64,7 @@ def _reference(text: str, where: str) -> Reference:
         raise ConfigError([f"{where}: {error}"]) from None
 
 
-def _of_file(file: str) -> list[Named]:
+def _of_file(file: str, *, allow_none: bool) -> list[Named]:
     try:
         if file == STDIN:
             if sys.stdin.isatty():
@@ -74,6 +79,8 @@ def _of_file(file: str) -> list[Named]:
     except UnicodeDecodeError:
         raise ConfigError([f"{_told(file)}: it is not UTF-8"]) from None
     except MalformedError as error:
+        if allow_none and isinstance(error, NoImageError):
+            return []
         raise ConfigError([f"{_told(file)}: {error}"]) from None
 
 

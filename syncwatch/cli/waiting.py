@@ -49,6 +49,9 @@ def wait(
     ] = "",
     files: Files = None,
     only: Only = None,
+    allow_none: Annotated[
+        bool, typer.Option("--allow-none", help="Manifests without an image are usable, too.")
+    ] = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Wait for the rest although one is a no.")
     ] = False,
@@ -79,7 +82,8 @@ def wait(
     question = Question(
         tuple(dict.fromkeys(on or ())), any_of_them, level or "", _checked("--max-age", max_age)
     )
-    images = named_images(refs or [], files or [], frozenset(one.lower() for one in only or ()))
+    hosts = frozenset(one.lower() for one in only or ())
+    images = named_images(refs or [], files or [], hosts, allow_none=allow_none)
     length = _seconds("--timeout", timeout)
 
     async def work() -> Mapping[Image, Known]:

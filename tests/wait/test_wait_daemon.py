@@ -57,17 +57,17 @@ async def test_each_exit_code_has_its_real_cause(tmp_path: Path) -> None:
 
         one.harbor.pause_queue()
         one.push("2.0")
-        late = await wait(url, "apps/web:2.0", "apps/web:1.0", *ON, "--timeout", "2s")
+        late = await wait(url, "apps/web:2.0", "apps/web:1.0", *ON, "--timeout", "1s")
         assert (late.code, late.out) == (3, "")
         assert "not yet: apps/web:2.0: pending/" in late.err
         assert f"syncwatch explain apps/web:2.0 --on {DESTINATION}\n" in late.err
         one.harbor.resume_queue()
 
         one.registry.fault(Fault.FORBIDDEN, "apps/web")
-        closed = await wait(url, "apps/web:1.0", *ON, "--timeout", "2s", "--max-age", "0s")
+        closed = await wait(url, "apps/web:1.0", *ON, "--timeout", "1s", "--max-age", "0s")
         assert (closed.code, closed.out) == (4, "")
         assert "cannot tell: apps/web:1.0: " in closed.err
-        more = ["--timeout", "2s", "--max-age", "0s", "--fail-open"]
+        more = ["--timeout", "1s", "--max-age", "0s", "--fail-open"]
         opened = await wait(url, "apps/web:1.0", *ON, *more)
         assert (opened.code, opened.out) == (0, "apps/web:1.0\n")
         assert "WITHOUT PROOF" in opened.err

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from stand_in import DIGEST, standing_in, wait
 from test_manifests import HOST, RENDERED
+from typer.testing import CliRunner
+
+from syncwatch.cli import app
+from syncwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +66,18 @@ async def test_an_only_that_leaves_nothing_is_a_mistake_and_lets_nothing_through
         assert "--only registry.cluster1: no image is left" in ended.err
 
 
+async def test_manifests_without_an_image_are_let_through_only_where_that_is_said() -> None:
+    async with standing_in() as gate:
+        for text, more, code in [
+            ("kind: Namespace\n", ["--allow-none"], 0),
+            (RENDERED, ["--only", "elsewhere.example.com", "--allow-none"], 0),
+            ("", ["--allow-none"], 2),
+            ("kind: [\n", ["--allow-none"], 2),
+        ]:
+            ended = await wait(gate.url, "-f", "-", *more, text=text)
+            assert (ended.code, ended.out, gate.asked) == (code, "", [])
+
+
 async def test_an_image_without_a_registry_is_asked_by_harbors_name_and_that_is_said() -> None:
     async with standing_in() as gate:
         text = "kind: Pod\nmetadata: {name: x}\ncontainers: [{name: a, image: 'apps/web:1'}]\n"
@@ -69,21 +86,40 @@ async def test_an_image_without_a_registry_is_asked_by_harbors_name_and_that_is_
         assert "document 1, Pod/x, container a: apps/web:1 names no registry" in ended.err
 
 
-async def test_manifests_that_cannot_be_used_are_a_usage_error_in_one_sentence(
-    tmp_path: Path,
-) -> None:
+UNTAGGED = "kind: Pod\nmetadata: {name: web}\ncontainers: [{name: a, image: 'apps/web:'}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "standard input: it is empty (did the command before the pipe fail?)"),
+        (
+            "a: [",
+            "standard input: line 2: not YAML (look for a quote, colon or space before there)",
+        ),
+        ("kind: Namespace\n", "standard input: no container and no volume in it names an image"),
+        (UNTAGGED, "standard input: document 1, Pod/web, container a: '' is no tag"),
+    ],
+)
+def test_manifests_that_cannot_be_used_are_told_in_one_sentence(text: str, words: str) -> None:
+    result = CliRunner().invoke(app, ["wait", "-f", "-"], input=text)
+    assert isinstance(result.exception, ConfigError)
+    assert words in str(result.exception)
+    assert "\n" not in str(result.exception)
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
     binary = tmp_path / "chart.tgz"
     binary.write_bytes(b"\x1f\x8b\x08\x00\xff")
-    bad = "kind: Pod\nmetadata: {name: web}\ncontainers: [{name: a, image: 'apps/web:'}]\n"
-    for text, arguments, words in [
-        ("", ["-f", "-"], "standard input: it is empty (did the command before the pipe fail?)"),
-        ("a: [", ["-f", "-"], "standard input: line 2: not YAML (look for"),
-        ("kind: Namespace\n", ["-f", "-"], "standard input: no container and no volume in it"),
-        (bad, ["-f", "-"], "standard input: document 1, Pod/web, container a: '' is no tag"),
-        ("", ["-f", str(binary)], f"{binary}: it is not UTF-8"),
-        ("", ["-f", str(tmp_path)], f"{tmp_path} cannot be read: Is a directory"),
+    for path, words in [
+        (binary, f"{binary}: it is not UTF-8"),
+        (tmp_path, f"{tmp_path} cannot be read: Is a directory"),
     ]:
-        ended = await wait("http://127.0.0.1:1", *arguments, text=text)
-        assert (ended.code, ended.out) == (2, "")
-        assert words in ended.err
-        assert len(ended.err.splitlines()) == 1
+        result = CliRunner().invoke(app, ["wait", "-f", str(path)])
+        assert str(result.exception) == words
+
+
+async def test_manifests_that_cannot_be_used_are_a_usage_error() -> None:
+    ended = await wait("http://127.0.0.1:1", "-f", "-", text="a: [")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("standard input: line 2: not YAML")
