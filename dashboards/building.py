@@ -36,6 +36,19 @@ BLUE, PURPLE, GREY = "blue", "purple", "text"
 COLORS = {
     "state": {"verified": GREEN, "pending": BLUE, "failed": RED, "unknown": PURPLE, "closed": GREY},
     "result": {"met": GREEN, "missed": RED, "excused": GREY},
+    "code": {
+        "200": GREEN,
+        "206": BLUE,
+        "304": GREY,
+        "404": YELLOW,
+        "401": PURPLE,
+        "403": PURPLE,
+        "429": ORANGE,
+        "500": RED,
+        "502": RED,
+        "503": RED,
+        "error": RED,
+    },
     "status": {
         "Succeed": GREEN,
         "Failed": RED,
@@ -222,6 +235,8 @@ def rows(
     for place, column in enumerate(columns):
         panel = panel.with_target(_target(column, place, instant=True, as_table=True))
         panel = panel.override_by_name(column.legend, _column(column))
+    if "severity" in labels:
+        panel = panel.override_by_name("severity", _severities())
     if link:
         told = {"title": "What it owes, on syncwatch's page", "url": link, "targetBlank": True}
         links = dashboard.DynamicConfigValue(id_val="links", value=[told])
@@ -280,6 +295,21 @@ def _column(query: Query) -> list[dashboard.DynamicConfigValue]:
             dashboard.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
         ]
     return told
+
+
+def _severities() -> list[dashboard.DynamicConfigValue]:
+    """A severity in its colour."""
+    colors = {"error": RED, "warning": ORANGE, "info": BLUE}
+    options = {
+        word: {"text": word, "color": color, "index": place}
+        for place, (word, color) in enumerate(colors.items())
+    }
+    return [
+        dashboard.DynamicConfigValue(
+            id_val="mappings", value=[{"type": "value", "options": options}]
+        ),
+        dashboard.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+    ]
 
 
 def _thresholds(steps: Sequence[tuple[float | None, str]]) -> build.ThresholdsConfig:

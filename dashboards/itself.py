@@ -149,9 +149,9 @@ def _harbor_row() -> Row:
         "Does Harbor answer us?",
         8,
         [
-            (_requests_to_harbor_by_answer(), 8),
-            (_how_long_harbor_takes_to_answer(), 8),
-            (_which_harbors_can_be_asked(), 8),
+            (_requests_to_harbor_by_answer(), 9),
+            (_how_long_harbor_takes_to_answer(), 9),
+            (_which_harbors_can_be_asked(), 6),
         ],
     )
 
@@ -264,7 +264,7 @@ def _webhooks_row() -> Row:
             (_last_webhook(), 3),
             (_webhooks_taken_by_event(), 6),
             (_webhooks_refused_by_outcome(), 6),
-            (_time_since_the_last_webhook_and_since_the_last_sweep(), 6),
+            (_since_the_last_webhook_and_sweep(), 6),
         ],
     )
 
@@ -318,9 +318,9 @@ def _webhooks_refused_by_outcome() -> timeseries.Panel:
     )
 
 
-def _time_since_the_last_webhook_and_since_the_last_sweep() -> timeseries.Panel:
+def _since_the_last_webhook_and_sweep() -> timeseries.Panel:
     return lines(
-        "Time since the last webhook, and since the last sweep",
+        "Since the last webhook and sweep",
         "Saw teeth are healthy. Webhooks that stop while Harbor copies: their policy,"
         " their address or Harbor's job queue.",
         Query(
@@ -339,9 +339,10 @@ def _told_row() -> Row:
         8,
         [
             (_the_gate_s_answers(), 6),
-            (_waiting_at_the_gate(), 6),
-            (_notifications(), 6),
-            (_oldest_notification(), 6),
+            (_waiting_at_the_gate(), 5),
+            (_notifications(), 5),
+            (_events_that_wait(), 3),
+            (_oldest_notification(), 5),
         ],
     )
 
@@ -381,6 +382,17 @@ def _notifications() -> timeseries.Panel:
     )
 
 
+def _events_that_wait() -> stat.Panel:
+    return number(
+        "Notifications waiting",
+        "Events that the receiver has not taken yet.",
+        "max (syncwatch_notifications_waiting)",
+        colors=((None, GREEN), (100, ORANGE)),
+        nothing="no receiver",
+        docs="notifications.md",
+    )
+
+
 def _oldest_notification() -> timeseries.Panel:
     return lines(
         "How late notifications are",
@@ -398,10 +410,9 @@ def _work_row() -> Row:
         "Does it keep up?",
         8,
         [
-            (_how_long_sweeps_take(), 5),
-            (_expectations_kept_by_state(), 5),
-            (_work_of_each_process(), 5),
-            (_events_that_wait(), 3),
+            (_how_long_sweeps_take(), 6),
+            (_expectations_kept_by_state(), 6),
+            (_work_of_each_process(), 6),
             (_findings_about_syncwatch_itself(), 6),
         ],
     )
@@ -440,17 +451,6 @@ def _work_of_each_process() -> timeseries.Panel:
         " they are shared; a replica without any does nothing but answer.",
         Query("sum by (instance, kind) (syncwatch_leases)", "{{instance}} {{kind}}"),
         docs="operations.md",
-    )
-
-
-def _events_that_wait() -> stat.Panel:
-    return number(
-        "Notifications waiting",
-        "Events that the receiver has not taken yet.",
-        "max (syncwatch_notifications_waiting)",
-        colors=((None, GREEN), (100, ORANGE)),
-        nothing="no receiver",
-        docs="notifications.md",
     )
 
 

@@ -80,7 +80,8 @@ def quantile(share: float, name: str, labels: str, window: str, *by: str) -> str
     """That share of a histogram's values is at most this; nothing where there was none."""
     groups = ", ".join(("le", *by))
     buckets = f"sum by ({groups}) (rate({name}_bucket{{{labels}}}{window}))"
-    return f"histogram_quantile({share}, {buckets})"
+    # Not a number, where there was none, is no more than 0 either.
+    return f"histogram_quantile({share}, {buckets}) >= 0"
 
 
 def age(name: str) -> str:

@@ -77,7 +77,6 @@ NOTIFIED = {"delivered", "failed", "gave_up"}
 
 DEADLINE = "6s"
 _TERMS = {
-    "deadline": DEADLINE,
     "grace": "500ms",
     "retry_first": "300ms",
     "retry_longest": "2s",
@@ -410,8 +409,13 @@ class EveryFailure:
 
 
 @contextlib.asynccontextmanager
-async def every_failure(directory: Path, **top: Any) -> AsyncIterator[EveryFailure]:
-    """The daemon beside a Harbor with the `POLICIES`, for a `with` block; `top` are settings."""
+async def every_failure(
+    directory: Path, deadline: str = DEADLINE, **top: Any
+) -> AsyncIterator[EveryFailure]:
+    """The daemon beside a Harbor with the `POLICIES`, for a `with` block; `top` are settings.
+
+    `deadline` is that of every destination: what never comes is overdue and missed after it.
+    """
     async with contextlib.AsyncExitStack() as stack:
         harbor = await stack.enter_async_context(LabHarbor().serving())
         registries = {}
@@ -424,7 +428,7 @@ async def every_failure(directory: Path, **top: Any) -> AsyncIterator[EveryFailu
         config = settings_file(
             directory,
             _HARBOR | _robot(harbor),
-            _TERMS,
+            _TERMS | {"deadline": deadline},
             more_destinations=_destinations(registries),
             **{"notifications": _notifications(receiver)} | top,
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import promql_parser
 import pytest
+import yaml
 
 from syncwatch.report.families import FAMILIES
 
@@ -261,3 +262,19 @@ def test_links_lead_to_pages_that_are_there() -> None:
 def _anchors(page: str) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_the_docs_have_a_line_for_each_row_and_each_variable() -> None:
+    page = (HERE.parent / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    rows = [panel.title for board in BOARDS.values() for panel in board.panels if not panel.queries]
+    assert len(rows) > 10
+    assert [title for title in rows if f"| {title} |" not in page] == []
+    told = " ".join(line for line in page.splitlines() if line.startswith("| "))
+    labels = [
+        one["label"] for board in BOARDS.values() for one in board.variables if "label" in one
+    ]
+    assert [label for label in labels if label not in told] == []
+    (provisioning,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (provider,) = yaml.safe_load(provisioning)["providers"]
+    assert provider["options"]["path"]
+    assert all(name in page for name in FILES)
