@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,6 +104,8 @@ def wait(
                 await polling.run()
             return polling.known
 
+    # As Ctrl-C; and the first process of a container would not hear it at all.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     known = asyncio.run(work())
     # What the environment says, the next command knows too; people put passwords into URLs.
     said = url if url != os.environ.get("SYNCWATCH_URL") and "@" not in url else ""

@@ -145,8 +145,8 @@ class Waiting:
         assert self.process.returncode is not None
         return Ended(self.process.returncode, out.decode(), err.decode())
 
-    def interrupt(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        self.process.send_signal(number)
 
     @property
     def seconds(self) -> float:

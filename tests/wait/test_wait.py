@@ -7,10 +7,13 @@ import itertools
 import json
 import os
 import pty
+import re
+import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+import typer
 from running import until
 from servers import free_port
 from stand_in import DIGEST, WEB, Gate, standing_in, start, wait
@@ -20,9 +23,6 @@ from syncwatch.cli import app
 from syncwatch.cli.answers import together
 from syncwatch.cli.polling import TURNS
 from syncwatch.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PINNED = f"apps/web@{DIGEST}"
 
@@ -163,6 +163,17 @@ async def test_a_daemon_that_is_away_is_waited_for() -> None:
         assert (ended.code, ended.out) == (0, f"{PINNED}\n")
 
 
+async def test_a_daemon_that_restarts_in_the_middle_of_a_long_poll_is_asked_again() -> None:
+    port = free_port()
+    async with standing_in(port, script={WEB: [409]}) as gate:
+        waiting = await start(gate.url, WEB)
+        await asked_often(gate, 2)
+        gate.raw = (503, "")
+    async with standing_in(port):
+        ended = await waiting.ended()
+        assert (ended.code, ended.out) == (0, f"{PINNED}\n")
+
+
 async def test_a_proxy_whose_daemon_is_away_is_waited_for_too() -> None:
     async with standing_in(raw=(502, "<html>Bad Gateway</html>")) as gate:
         waiting = await start(gate.url, WEB)
@@ -265,11 +276,12 @@ async def test_json_has_the_answers_of_the_gate_and_what_came_of_them() -> None:
     assert not away["let_through"]
 
 
-async def test_ctrl_c_ends_it_before_it_is_known() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_and_sigterm_end_it_before_it_is_known(number: signal.Signals) -> None:
     async with standing_in(script={WEB: [409]}) as gate:
         waiting = await start(gate.url, WEB)
         await asked_often(gate, 2)
-        waiting.interrupt()
+        waiting.interrupt(number)
         ended = await waiting.ended()
         assert (ended.code, ended.out) == (4, "")
         assert "ended before it was known" in ended.err
@@ -309,3 +321,14 @@ def test_of_many_answers_the_worst_decides_and_a_no_is_worse_than_not_knowing() 
     for codes in itertools.product(order, repeat=3):
         assert together(codes) == min(codes, key=order.index)
     assert together([]) == 0
+
+
+def test_every_option_and_exit_code_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "wait.md").read_text(encoding="utf-8")
+    (command,) = [
+        one for one in typer.main.get_command(app).commands.values() if one.name == "wait"
+    ]
+    options = {one for param in command.params for one in param.opts if one.startswith("--")}
+    told = set(re.findall(r"--[a-z-]+", page)) | {"--file", "--config", "--help"}
+    assert options <= told
+    assert re.findall(r"^\| (\d) \|", page, flags=re.MULTILINE) == list("01234")
