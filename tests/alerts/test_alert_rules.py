@@ -64,7 +64,7 @@ def seconds(duration: str) -> int:
 
 @pytest.mark.real
 def test_the_files_for_prometheus_and_alertmanager_are_good(tmp_path: Path) -> None:
-    run("promtool", "check", "rules", RULES)
+    run("promtool", "check", "rules", "--lint-fatal", RULES)
     run("promtool", "check", "rules", hurried(tmp_path))
     run("promtool", "check", "config", PROMETHEUS)
     run("amtool", "check-config", ALERTMANAGER)
