@@ -26,11 +26,11 @@ from syncwatch.report.bodies import RefusedError
 from syncwatch.report.health import health_routes as health_routes  # noqa: PLC0414 - for app
 from syncwatch.report.operations import Answer, Guard, Operation
 from syncwatch.report.paging import (
-    AFTER_FINDING,
+    FINDING_PLACE,
     Cursor,
     Limit,
-    after_finding,
     as_cursor,
+    page_of_findings,
     read_cursor,
 )
 from syncwatch.report.pausing import PAUSE, RESUME
@@ -274,18 +274,13 @@ class Api:
     async def findings(self, request: web.Request) -> web.Response:
         """A page of findings, the oldest first; that of the store before all others."""
         query = asked(request, FindingsQuery)
-        after = read_cursor(query.cursor, AFTER_FINDING)
+        after = read_cursor(query.cursor, FINDING_PLACE)
         rows = await self._database.read(lambda c: reading.list_findings(c, self._watched()))
-        here = [one for one in sorted(rows, key=after_finding) if _is_wanted(one, query)]
-        left = [one for one in here if after is None or after_finding(one) > after]
+        rows = [one for one in rows if _is_wanted(one, query)]
         trouble = words.store_trouble(self._database.trouble, self._clock.now())
         first = [one for one in trouble if after is None and _is_wanted(one, query)]
-        shown = left[: query.limit - len(first)]
-        told = Findings(
-            items=(*first, *map(words.finding, shown)),
-            next=as_cursor(after_finding(shown[-1])) if len(shown) < len(left) else None,
-        )
-        return json_answer(told)
+        shown, further = page_of_findings(rows, after, query.limit - len(first))
+        return json_answer(Findings(items=(*first, *map(words.finding, shown)), next=further))
 
 
 def _is_wanted(one: Any, query: FindingsQuery) -> bool:

@@ -24,8 +24,9 @@ Cursor = Annotated[
 ]
 DAMAGED = "cursor is not one that a list gave as next; take it as it is, or leave it out"
 BIGGEST = 2**63 - 1
-AFTER_FINDING = (int, str, str, str, str)
-"""The types of what `after_finding` gives."""
+FINDING_PLACE = (int, str, str, str, str)
+"""The types of a finding's place."""
+BEFORE_ALL = (0, "", "", "", "")
 
 
 def as_cursor(place: Sequence[Any]) -> str:
@@ -47,6 +48,16 @@ def read_cursor(text: str | None, types: Sequence[type]) -> tuple[Any, ...] | No
     return tuple(place)
 
 
-def after_finding(row: Row[Any]) -> tuple[Any, ...]:
-    """The place of a finding among all, the oldest first."""
+def page_of_findings(
+    rows: Sequence[Row[Any]], after: tuple[Any, ...] | None, limit: int
+) -> tuple[list[Row[Any]], str | None]:
+    """At most `limit` rows, the oldest first, that come after a place; the cursor of the next."""
+    left = sorted((one for one in rows if _place(one) > (after or BEFORE_ALL)), key=_place)
+    shown = left[:limit]
+    if len(shown) == len(left):
+        return shown, None
+    return shown, as_cursor(_place(shown[-1]) if shown else BEFORE_ALL)
+
+
+def _place(row: Row[Any]) -> tuple[Any, ...]:
     return row.since, row.harbor, row.finding, row.subject, row.source
