@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from daemon.scene import DESTINATION, scene
 from running import until
 from stand_in import start, wait
@@ -125,3 +126,17 @@ async def test_all_images_of_a_rendered_chart_are_waited_for_by_the_names_manife
             f"{host}/apps/job@{digests[1]}",
             f"{host}/apps/web@{digests[0]}",
         ]
+
+
+@pytest.mark.xfail(strict=True, reason="the gate says 404 before the first look at Harbor")
+async def test_a_daemon_that_has_not_seen_harbor_yet_knows_no_destination_and_says_no_to_nothing(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as one:
+        digest = one.push("1.0")
+        one.harbor.switches.slow_seconds = 3.0
+        async with one.watched(ready=False, webhooks=False) as watched:
+            first = await wait(watched.daemon.url, "apps/web:1.0", *ON, "--timeout", "0s")
+            assert (first.code, first.out) == (4, "")
+            host = await wait(watched.daemon.url, f"{one.registry.host}/apps/web:1.0", "-q")
+            assert (host.code, host.out) == (0, f"{one.registry.host}/apps/web@{digest}\n")
