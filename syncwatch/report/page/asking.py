@@ -56,6 +56,8 @@ class Listing:
         if self.state in tuple(State):
             return frozenset({State(self.state)})
         known = {"": frozenset(State) - {State.CLOSED}, OPEN: OPEN_STATES, ANY: frozenset(State)}
+        if self.state == "" and self.overdue:
+            return OPEN_STATES
         if self.state == "" and self.reason:
             return frozenset(state for state in State if self.reason in REASONS[state])
         return known[self.state]

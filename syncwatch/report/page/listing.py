@@ -67,25 +67,43 @@ def newest(
     connection: Connection, asked: Listing, names: Names, watched: Collection[str], limit: int
 ) -> list[Item]:
     """The newest rows that are asked for."""
-    query = rows.chosen().where(*_conditions(asked, names, watched, None))
-    query = query.order_by(expectations.c.id.desc()).limit(limit)
-    return rows.items(connection.execute(query), names)
+    wanted = _conditions(asked, names, watched, None)
+    return _rows(connection, asked, wanted, names, limit)
 
 
 def _page(
     connection: Connection, asked: Listing, wanted: list[ColumnElement[bool]], names: Names
 ) -> tuple[list[Item], bool, bool]:
     """The rows of one page, and whether there are newer and older ones."""
-    query, row_id = rows.chosen().where(*wanted), expectations.c.id
+    row_id = expectations.c.id
     if asked.after is not None:
-        query = query.where(row_id > asked.after).order_by(row_id).limit(PER_PAGE + 1)
-        items = rows.items(connection.execute(query), names)
+        wanted = [*wanted, row_id > asked.after]
+        items = _rows(connection, asked, wanted, names, PER_PAGE + 1, newest_first=False)
         return items[:PER_PAGE][::-1], len(items) > PER_PAGE, True
     if asked.before is not None:
-        query = query.where(row_id < asked.before)
-    query = query.order_by(row_id.desc()).limit(PER_PAGE + 1)
-    items = rows.items(connection.execute(query), names)
+        wanted = [*wanted, row_id < asked.before]
+    items = _rows(connection, asked, wanted, names, PER_PAGE + 1)
     return items[:PER_PAGE], asked.before is not None, len(items) > PER_PAGE
+
+
+def _rows(
+    connection: Connection,
+    asked: Listing,
+    wanted: list[ColumnElement[bool]],
+    names: Names,
+    limit: int,
+    *,
+    newest_first: bool = True,
+) -> list[Item]:
+    """The first rows in that order. Each state by itself: only so its index is in order."""
+    row_id = expectations.c.id
+    order = row_id.desc() if newest_first else row_id
+    query = rows.chosen().where(*wanted).order_by(order).limit(limit)
+    found: list[Item] = []
+    for state in asked.states:
+        kept = connection.execute(query.where(expectations.c.state == state))
+        found += rows.items(kept, names)
+    return sorted(found, key=lambda one: one.id, reverse=newest_first)[:limit]
 
 
 def _link(asked: Listing, **cursor: int) -> str:
@@ -96,10 +114,7 @@ def _conditions(
     asked: Listing, names: Names, watched: Collection[str], found: Found | None
 ) -> list[ColumnElement[bool]]:
     table = expectations.c
-    wanted: list[ColumnElement[bool]] = [
-        table.harbor.in_(watched),
-        table.state.in_(sorted(asked.states)),
-    ]
+    wanted: list[ColumnElement[bool]] = [table.harbor.in_(watched)]
     if asked.harbor:
         wanted.append(table.harbor == asked.harbor)
     if asked.reason:
@@ -111,9 +126,9 @@ def _conditions(
     if asked.policy:
         wanted.append(_of_policy(asked, names))
     if found:
-        begins = table.digest.startswith(found.digest)
         held = table.subject_id.in_(found.subjects)
-        wanted.append(or_(held, begins) if found.digest else held)
+        same = searching.begins(table.digest, found.digest)
+        wanted.append(or_(held, same) if found.digest else held)
     return wanted
 
 

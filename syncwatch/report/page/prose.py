@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROSE = Path(__file__).parent / "prose"
+_SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 _MARKS = re.compile(
     r"`(?P<code>[^`]+)`|\[(?P<link>(?:[^\]`]|`[^`]*`)+)\]\([^)]*\)|\*(?P<stress>[^*`]+)\*"
 )
@@ -38,7 +39,8 @@ class Word:
     @property
     def short(self) -> str:
         """The first sentence of its meaning."""
-        return self.means.strip().split("\n")[0]
+        found = _SENTENCE.match(self.means.strip())
+        return found[0] if found else self.means.strip()
 
 
 @dataclass(frozen=True, slots=True)

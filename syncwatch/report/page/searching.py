@@ -28,6 +28,8 @@ FOUND = 1000
 SEARCHED = 200_000
 """Names, and rows for a digest, that are searched at most; the newest."""
 
+_NAMES = (subjects.c.source_repository, subjects.c.repository, subjects.c.reference)
+
 _DIGEST = re.compile(r"(?:(?P<kind>sha256|sha512):)?(?P<hex>[0-9a-f]{7,128})")
 _HOST = re.compile(r"(?:[a-z0-9.-]*[.:][a-z0-9.:-]*|localhost)(?=/)", re.IGNORECASE)
 
@@ -68,15 +70,11 @@ class Hosts:
 
 def search(connection: Connection, text: str, watched: Collection[str], hosts: Hosts) -> Found:
     """What `text` finds among the harbors watched."""
-    newest = (
-        select(subjects)
-        .where(subjects.c.harbor.in_(watched))
-        .order_by(subjects.c.id.desc())
-        .limit(SEARCHED)
-        .subquery()
-    )
-    query = select(newest.c.id).where(_holds(newest.c, text, hosts)).limit(FOUND + 1)
-    found = list(connection.scalars(query))
+    columns = (subjects.c.harbor, subjects.c.destination_id, *_NAMES)
+    names = select(subjects.c.id, *columns).order_by(subjects.c.id.desc()).limit(SEARCHED)
+    newest = names.subquery()
+    holds = and_(_holds(newest.c, text, hosts), newest.c.harbor.in_(watched))
+    found = list(connection.scalars(select(newest.c.id).where(holds).limit(FOUND + 1)))
     beyond = select(subjects.c.id).order_by(subjects.c.id.desc()).offset(SEARCHED).limit(1)
     more = len(found) > FOUND or connection.scalar(beyond) is not None
     return Found(found[:FOUND], _digest(text), more)
@@ -86,16 +84,17 @@ def having(connection: Connection, found: Found) -> Found:
     """The same with the subjects that ever expected a digest that begins so."""
     if not found.digest:
         return found
-    newest = (
-        select(expectations.c.subject_id, expectations.c.digest)
-        .order_by(expectations.c.id.desc())
-        .limit(SEARCHED)
-        .subquery()
-    )
-    query = select(newest.c.subject_id).where(newest.c.digest.startswith(found.digest))
+    rows = select(expectations.c.subject_id, expectations.c.digest)
+    newest = rows.order_by(expectations.c.id.desc()).limit(SEARCHED).subquery()
+    query = select(newest.c.subject_id).where(begins(newest.c.digest, found.digest))
     also = set(connection.scalars(query.limit(FOUND + 1)))
     every = {*found.subjects, *also}
     return Found(sorted(every)[:FOUND], found.digest, found.more or len(every) > FOUND)
+
+
+def begins(column: ColumnElement[str], digest: str) -> ColumnElement[bool]:
+    """Whether a digest begins so; what follows are digits up to f, so an index can be asked."""
+    return and_(column >= digest, column < f"{digest}g")
 
 
 def _digest(text: str) -> str:
@@ -105,7 +104,7 @@ def _digest(text: str) -> str:
 
 
 def _holds(names: Any, text: str, hosts: Hosts) -> ColumnElement[bool]:
-    """Any column has it, or repository and reference have its two parts; with or without host."""
+    """A column has it, or repository and reference have its two parts; with or without host."""
     bare = text.rpartition("@")[0] if "@" in text and _digest(text) else text
     forms = [_plain(names, bare)]
     host = _HOST.match(bare)
@@ -117,14 +116,16 @@ def _holds(names: Any, text: str, hosts: Hosts) -> ColumnElement[bool]:
 
 
 def _plain(names: Any, text: str) -> ColumnElement[bool]:
-    both = (names.source_repository, names.repository)
-    anywhere = or_(*(_has(one, text) for one in (*both, names.reference)))
+    """No name holds a ':', but a digest does that stands for one."""
     repository, colon, reference = text.rpartition(":")
-    if not (colon and repository and reference):
-        return anywhere
-    begins = names.reference.istartswith(reference, autoescape=True)
-    return or_(anywhere, and_(or_(*(_has(one, repository) for one in both)), begins))
+    if not colon or _digest(text):
+        return or_(_named(names, text), names.reference.icontains(text, autoescape=True))
+    fits = names.reference.istartswith(reference, autoescape=True)
+    return and_(_named(names, repository), fits)
 
 
-def _has(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    return column.icontains(text, autoescape=True)
+def _named(names: Any, text: str) -> ColumnElement[bool]:
+    """Repositories have small letters alone, and mostly the same name on both sides."""
+    source, there = names.source_repository, names.repository
+    held = there.contains(text.lower(), autoescape=True)
+    return or_(source.contains(text.lower(), autoescape=True), and_(there != source, held))
