@@ -121,6 +121,7 @@ async def test_a_lost_layer_becomes_a_message_and_its_cure_another(
         assert len(told) == 1
         assert "apps/web:1.0" in told[0]
         await _mended(all_)
+        assert all_.registry.blob_file(IMAGE.layer_digests[0]).exists()
         await all_.receiver.got("SyncwatchLost", "resolved")
         await until(all_.is_calm, told="no alert but the Watchdog")
     with capsys.disabled():
