@@ -138,5 +138,6 @@ async def test_a_daemon_that_has_not_seen_harbor_yet_knows_no_destination_and_sa
         async with one.watched(ready=False, webhooks=False) as watched:
             first = await wait(watched.daemon.url, "apps/web:1.0", *ON, "--timeout", "0s")
             assert (first.code, first.out) == (4, "")
+            one.harbor.switches.slow_seconds = 0.0
             host = await wait(watched.daemon.url, f"{one.registry.host}/apps/web:1.0", "-q")
             assert (host.code, host.out) == (0, f"{one.registry.host}/apps/web@{digest}\n")
