@@ -50,29 +50,27 @@ async def test_a_receiver_that_is_away_for_a_moment_gets_all_in_order_and_each_o
         await verified(stage, watched, "1.0", "2.0", "3.0")
         await waiting(watched, 3)
         assert (await watched.metric("syncwatch_notifications_oldest_seconds") or 0) > 0
-        receiver.answer = first(503, 500)
+        receiver.answer = first(503)
         await receiver.start()
         await receiver.hears(*told("1.0", "2.0", "3.0"))
         await waiting(watched, 0)
         assert await counted(watched, "delivered") == 3
         failed = await counted(watched, "failed")
     assert receiver.told == told("1.0", "2.0", "3.0")
-    assert [one.told[1] for one in receiver.deliveries[:3]] == ["apps/web:1.0"] * 3
+    one, again = receiver.deliveries[:2]
+    assert one.event == again.event
+    assert again.at - one.at > 0.9
     assert failed is not None
-    assert failed >= 3
-    # Each attempt is the same event, told a little later each time.
-    one, again, at_last = receiver.deliveries[:3]
-    assert one.event == again.event == at_last.event
-    assert at_last.at - again.at > again.at - one.at > 0.9
+    assert failed >= 2
 
 
 async def test_a_receiver_that_asks_to_be_left_alone_is(tmp_path: Path) -> None:
     async with telling(tmp_path, ONLY) as (stage, receiver), stage.watched() as watched:
-        receiver.answer = first((429, {"Retry-After": "4"}))
+        receiver.answer = first((429, {"Retry-After": "3"}))
         await verified(stage, watched, "1.0", "2.0")
         await receiver.hears(*told("1.0", "2.0"))
     refused, *others = receiver.deliveries
-    assert others[0].at - refused.at > 3.9
+    assert others[0].at - refused.at > 2.9
     assert receiver.told == told("1.0", "2.0")
 
 
@@ -155,26 +153,28 @@ async def test_what_could_not_be_delivered_in_time_is_given_up_and_what_happens_
 async def test_a_redirect_is_not_followed_and_a_401_is_no_refusal_of_the_event(
     tmp_path: Path,
 ) -> None:
-    secret = tmp_path / "receiver"
+    secret, today = tmp_path / "receiver", "Bearer of-today"
     secret.write_text("Bearer of-yesterday\n")
-    settings = ONLY | {"authorization_file": str(secret)}
-    async with (
-        Receiver().serving() as elsewhere,
-        Receiver().serving() as receiver,
-        scene(tmp_path, notifications={"url": receiver.url, **settings}) as stage,
-        stage.watched() as watched,
-    ):
-        receiver.answer = first((307, {"Location": elsewhere.url}), 401, 401)
-        await verified(stage, watched, "1.0")
+    async with Receiver().serving() as elsewhere, Receiver().serving() as receiver:
 
-        async def refused() -> bool:
-            return await counted(watched, "failed") == 2
+        def answer(_event: dict[str, Any]) -> int | tuple[int, dict[str, str]]:
+            if not receiver.deliveries:
+                return 307, {"Location": elsewhere.url}
+            return 202 if secret.read_text() == today else 401
 
-        await until(refused)
-        secret.write_text("Bearer of-today\n")
-        await receiver.hears(*told("1.0"))
+        receiver.answer = answer
+        section = {"url": receiver.url, "authorization_file": str(secret), **ONLY}
+        async with scene(tmp_path, notifications=section) as stage, stage.watched() as watched:
+            await verified(stage, watched, "1.0")
+
+            async def refused() -> bool:
+                return [one.status for one in receiver.deliveries] == [307, 401]
+
+            await until(refused)
+            secret.write_text(today)
+            await receiver.hears(*told("1.0"))
     sent = [one.headers["Authorization"] for one in receiver.deliveries]
-    assert (sent[0], sent[-1]) == ("Bearer of-yesterday", "Bearer of-today")
+    assert (sent[0], sent[-1]) == ("Bearer of-yesterday", today)
     assert elsewhere.deliveries == []
 
 
@@ -222,7 +222,7 @@ async def test_no_secret_of_the_receiver_is_in_any_log_answer_or_store(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     receiver = Receiver(path="/hook/of-the-path?token=of-the-query")
-    receiver.answer = first((302, {"Location": receiver.url}), (429, {"Retry-After": "0"}))
+    receiver.answer = first((302, {"Location": receiver.url}))
     section = receiver.settings(events=[VERIFIED])
     with structlog.testing.capture_logs() as logs:
         async with scene(tmp_path, notifications=section) as stage, stage.watched() as watched:
