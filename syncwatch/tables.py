@@ -110,6 +110,41 @@ def seconds(value: float) -> str:
     return f"{minutes // 60}h {minutes % 60}m"
 
 
+def print_expectations(items: list[dict[str, Any]], *, more: bool) -> None:
+    """What `syncwatch list` shows: one row for each expectation, and what is wrong with it."""
+    console = Console()
+    if not items:
+        console.print("Nothing is expected that fits.")
+        return
+    table = Table("image", "destination", "as", "state", "since", "message")
+    for one in items:
+        table.add_row(
+            escape(_image(one["source_repository"], one["reference"])),
+            escape(one["destination"]),
+            escape(_image(one["repository"], one["reference"])),
+            _state(one),
+            one["expected_at"][:19] + "Z",
+            escape(one["message"]),
+        )
+    console.print(table)
+    if more:
+        console.print(f"There are more than these {len(items)}; --limit 0 lists all.")
+
+
+def _image(repository: str, reference: str) -> str:
+    return f"{repository}{'@' if ':' in reference else ':'}{reference}"
+
+
+_COLOURS = {"verified": "green", "failed": "red", "pending": "cyan", "unknown": "yellow"}
+
+
+def _state(one: dict[str, Any]) -> str:
+    word = f"{one['state']}/{one['reason']}" if one["reason"] else one["state"]
+    late = " [bold]overdue[/]" if one["overdue"] else ""
+    colour = _COLOURS.get(one["state"])
+    return f"[{colour}]{word}[/]{late}" if colour else f"{word}{late}"
+
+
 def print_answer(told: dict[str, Any]) -> None:
     """What `syncwatch explain` shows: the verdict, the rules, and the timeline so far."""
     console = Console()
