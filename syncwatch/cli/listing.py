@@ -18,7 +18,6 @@ from syncwatch.cli.options import (
     TokenFile,
     UrlOption,
 )
-from syncwatch.model import Reason, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +39,9 @@ def list_expectations(
     ] = "",
     repository: Annotated[str, typer.Option(help="The name at either side.")] = "",
     reference: Annotated[str, typer.Option(help="The tag, or the digest.")] = "",
-    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[
+        str, typer.Option(help="Only those that are pending, verified, failed, unknown or closed.")
+    ] = "",
     reason: Annotated[str, typer.Option(help="Only those for this reason.")] = "",
     overdue: Annotated[bool, typer.Option("--overdue", help="Only what is overdue.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="What is closed, too.")] = False,
@@ -54,15 +55,14 @@ def list_expectations(
 
     Without options everything that is not closed. `syncwatch explain REF` tells more of one.
     """
-    if reason and reason not in tuple(Reason):
-        raise typer.BadParameter("none of the reasons in docs/states.md", param_hint="--reason")
+    _check(state, reason)
     query = {
         "harbor": harbor,
         "policy": policy,
         "destination": on,
         "repository": repository,
         "reference": reference,
-        "state": state or "",
+        "state": state,
         "reason": reason,
         "overdue": "true" if overdue else "",
         "all": "true" if everything else "",
@@ -75,6 +75,15 @@ def list_expectations(
     from syncwatch.tables import print_expectations  # noqa: PLC0415
 
     print_expectations(items, more=more)
+
+
+def _check(state: str, reason: str) -> None:
+    from syncwatch.model import Reason, State  # noqa: PLC0415
+
+    if state and state not in tuple(State):
+        raise typer.BadParameter(f"write one of {', '.join(State)}", param_hint="--state")
+    if reason and reason not in tuple(Reason):
+        raise typer.BadParameter("none of the reasons in docs/states.md", param_hint="--reason")
 
 
 async def _items(
