@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from syncwatch.cli.answers import Image, Known
 
+APART = 1.0
+"""Seconds between two lines, however much changes."""
+
 SIGN_OF_LIFE = 60.0
 """Seconds after which a line is written although nothing changed: CI ends silent steps."""
 
@@ -36,14 +39,14 @@ class Progress:
         self._console = Console(stderr=True, force_terminal=self._terminal)
         self._began = time.monotonic()
         self._said = ""
-        self._said_at = 0.0
+        self._said_at = -SIGN_OF_LIFE
 
     def __call__(self) -> None:
         """Write a line where there is no terminal and something is new."""
         if self._quiet or self._terminal:
             return
-        summary = self._summary()
-        if summary == self._said and time.monotonic() - self._said_at < SIGN_OF_LIFE:
+        summary, silent = self._summary(), time.monotonic() - self._said_at
+        if silent < (SIGN_OF_LIFE if summary == self._said else APART):
             return
         self._said, self._said_at = summary, time.monotonic()
         self._console.print(self._line(), soft_wrap=True, highlight=False, markup=False)
@@ -71,7 +74,7 @@ class Progress:
 
     async def _live(self) -> None:
         while True:
-            await asyncio.sleep(SIGN_OF_LIFE)
+            await asyncio.sleep(APART)
             self()
 
     def _spinning(self, spinner: Spinner) -> Spinner:
