@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HTML = "text/html"
+EITHER = "text/html, application/json"
+"""What could not be read as far as the page is refused as JSON."""
 ELSEWHERE = "/{path}"
 """Every other address gets a page that says so; it is no route to ask for."""
 
@@ -108,7 +110,7 @@ def _pages(
 ) -> Operation:
     answers = {
         200: _page("always"),
-        400: _page("a parameter is unknown, or not as it is described"),
+        400: Answer("a parameter is unknown, or not as it is described", None, EITHER),
         401: _page("a token is configured; the page has the form for it"),
         503: _page("the store is away"),
     }
@@ -126,7 +128,7 @@ PAGES = {
         path=ImagePath,
         more={
             303: Answer("it names neither tag nor digest: to the search", None, "", SEE_OTHER),
-            404: Answer("nothing is expected of it", None, f"{HTML}, application/json"),
+            404: Answer("nothing is expected of it", None, EITHER),
         },
     ),
     ("GET", "/policies"): _pages("page_policies", "policies and findings"),
