@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -129,6 +130,13 @@ def print_expectations(items: list[dict[str, Any]], *, more: bool) -> None:
     console.print(table)
     if more:
         console.print(f"There are more than these {len(items)}; --limit 0 lists all.")
+    first = items[0]
+    name = _image(first["source_repository"], first["reference"])
+    where = shlex.quote(first["destination"])
+    # Whole, to be copied: no line break of ours in it.
+    console.print(
+        f"Why: syncwatch explain {name} --on {where}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _image(repository: str, reference: str) -> str:

@@ -24,6 +24,7 @@ async def test_what_is_expected_is_listed_for_people_and_for_programs(tmp_path: 
         assert "mirror/web:v0" in told.out
         assert "verified" in told.out
         assert "more than these" not in told.out
+        assert told.out.endswith("Why: syncwatch explain apps/web:v2 --on cluster1\n")
         two = await run(watched, "list", "--limit", "2")
         assert "There are more than these 2" in two.out
         assert "apps/web:v0" not in two.out
