@@ -153,7 +153,7 @@ def lines(
         .line_width(1 if stacked else 2)
         .fill_opacity(35 if stacked else 5)
         .show_points(common.VisibilityMode.AUTO)
-        .span_nulls(True)
+        .span_nulls(False)
         .legend(_legend())
         .tooltip(
             common_builders.VizTooltipOptions()

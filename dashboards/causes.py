@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from building import GREEN, GREY, ORANGE, RED, Query, Row, lines, number, rows, switches
+from building import GREEN, GREY, ORANGE, PURPLE, RED, Query, Row, lines, number, rows, switches
 from queries import (
     DESTINATIONS,
     DESTINATIONS_UP,
@@ -34,7 +34,7 @@ BY_PAIR = "{{policy}} → {{destination}}"
 PAIR = ("policy", "destination")
 FALSE_SUCCESS = "syncwatch_false_success_total"
 LOST = "syncwatch_lost_total"
-ASKED = {"1": ("can be asked", GREEN), "0": ("cannot be asked", RED)}
+ASKED = {"1": ("can be asked", GREEN), "0": ("cannot be asked", PURPLE)}
 NONE_BAD = ((None, GREEN), (1, RED))
 """A count that should be 0."""
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from figures import COLORS, PALETTE, color_at, ticks, written
@@ -217,8 +218,7 @@ def _line(frame: Frame, one: Series, top: float, *, stacked: bool) -> str:
     if not points:
         return ""
     if not stacked:
-        way = " ".join(f"{_x(frame, at):.1f},{_y(frame, value, top):.1f}" for at, value in points)
-        return f'<polyline points="{way}" fill="none" stroke="{one.color}" stroke-width="1.6"/>'
+        return "".join(_stroke(frame, part, top, one.color) for part in _unbroken(points))
     upper = _steps([(_x(frame, at), _y(frame, one.base[at] + v, top)) for at, v in points])
     lower = _steps([(_x(frame, at), _y(frame, one.base[at], top)) for at, _ in points])
     area = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *reversed(lower)])
@@ -227,6 +227,26 @@ def _line(frame: Frame, one: Series, top: float, *, stacked: bool) -> str:
         f'<polygon points="{area}" fill="{one.color}" opacity=".35"/>'
         f'<polyline points="{edge}" fill="none" stroke="{one.color}"/>'
     )
+
+
+def _unbroken(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """Points that follow each other without a gap: nothing was there in between."""
+    pauses = [later[0] - earlier[0] for earlier, later in pairwise(points)]
+    step = min(pauses, default=0.0)
+    parts = [[points[0]]]
+    for pause, point in zip(pauses, points[1:], strict=True):
+        if pause > 1.5 * step:
+            parts.append([])
+        parts[-1].append(point)
+    return parts
+
+
+def _stroke(frame: Frame, points: Sequence[tuple[float, float]], top: float, color: str) -> str:
+    way = " ".join(f"{_x(frame, at):.1f},{_y(frame, value, top):.1f}" for at, value in points)
+    if len(points) == 1:
+        x, y = way.split(",")
+        return f'<circle cx="{x}" cy="{y}" r="2.5" fill="{color}"/>'
+    return f'<polyline points="{way}" fill="none" stroke="{color}" stroke-width="1.6"/>'
 
 
 def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from building import BLUE, GREEN, GREY, ORANGE, RED, Query, Row, lines, number, rows, switches
+from building import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    Query,
+    Row,
+    lines,
+    number,
+    rows,
+    switches,
+)
 from queries import (
     DESTINATIONS,
     HARBORS,
@@ -188,7 +201,7 @@ def _which_harbors_can_be_asked() -> statetimeline.Panel:
         "Whether Harbor answers, accepts our credential and shows policies and"
         " executions. If not, the finding says which of these it is.",
         Query(HARBORS_UP, "{{harbor}}"),
-        words={"1": ("can be asked", GREEN), "0": ("cannot be asked", RED)},
+        words={"1": ("can be asked", GREEN), "0": ("cannot be asked", PURPLE)},
         docs="findings.md",
     )
 
