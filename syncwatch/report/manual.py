@@ -62,7 +62,7 @@ def _routes(document: Document) -> str:
 
 
 def _operation(one: Mapping[str, Any], document: Document) -> str:
-    parts = [one["description"]] if "description" in one else []
+    parts = [_lines(one["description"])] if "description" in one else []
     asked = [_parameter(told) for told in one.get("parameters", [])]
     if asked:
         parts.append(_table("parameter | in | what it is", asked))
@@ -76,8 +76,7 @@ def _operation(one: Mapping[str, Any], document: Document) -> str:
 def _parameter(told: Mapping[str, Any]) -> str:
     schema = told["schema"]
     words = [told["description"]]
-    if "enum" in schema or "minimum" in schema or schema.get("type") in ("boolean", "array"):
-        words.append(_bounds(schema))
+    words += _bounds(schema)
     if told["required"] and told["in"] != "path":
         words.append("needed")
     if "default" in schema:
@@ -85,14 +84,17 @@ def _parameter(told: Mapping[str, Any]) -> str:
     return f"| `{told['name']}` | {told['in']} | {'; '.join(words)} |"
 
 
-def _bounds(schema: Mapping[str, Any]) -> str:
+def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
     if schema.get("type") == "array":
-        return "may be given several times"
+        yield "may be given several times"
     if "enum" in schema:
-        return ", ".join(f"`{one}`" for one in schema["enum"])
+        yield ", ".join(f"`{one}`" for one in schema["enum"])
+    if "$ref" in schema:
+        yield f"one of {_type(schema)}"
     if "minimum" in schema:
-        return f"{schema['minimum']} to {schema['maximum']}"
-    return "`true` or `false`"
+        yield f"{schema['minimum']} to {schema['maximum']}"
+    if schema.get("type") == "boolean":
+        yield "`true` or `false`"
 
 
 def _plain(value: object) -> str:

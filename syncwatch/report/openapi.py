@@ -145,7 +145,7 @@ class _Schemas:
         if "anyOf" in told:
             (plain,) = [one for one in told.pop("anyOf") if one != {"type": "null"}]
             told |= plain
-        if told.get("default", 0) in (None, []):
+        if "default" in told and told["default"] in (None, [], ()):
             del told["default"]
         return told
 
