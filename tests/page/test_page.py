@@ -102,6 +102,21 @@ async def test_what_is_wrong_comes_first_with_reason_and_words(watched: Watched)
     assert "apps/d" not in told
 
 
+async def test_an_error_of_the_set_up_is_not_hidden_by_good_images(
+    ground: Scene, watched: Watched
+) -> None:
+    await put(watched, lambda store: store.one("apps/web", "1"))
+    ground.stop_starting()
+
+    async def said() -> bool:
+        return "The set-up has an error" in (await shown(watched, "/")).text
+
+    await until(said, told="the headline")
+    page = await shown(watched, "/")
+    assert "malformed_pattern" in page.text
+    assert "Everything is where it should be" not in page.text
+
+
 async def test_unknown_looks_neither_good_nor_missing(watched: Watched) -> None:
     await put(watched, lambda store: store.one("a/b", "1", state="unknown", reason="tls_error"))
     page = await shown(watched, "/")

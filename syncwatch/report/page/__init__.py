@@ -214,7 +214,8 @@ class Page:
             except web.HTTPException:
                 raise
             except Exception as error:  # noqa: BLE001 - a bug must not answer without the headers
-                log.error("page_crashed", path=request.path, error=type(error).__name__)
+                where, name = _where(error), type(error).__name__
+                log.error("page_crashed", path=request.path, error=name, where=where)
                 return self._error(request, 500, "The log of syncwatch says where (page_crashed).")
 
         return told
@@ -248,3 +249,11 @@ class Page:
             here=template,
             **values,
         )
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place of an error as file:line. Its text stays out: it may hold anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""

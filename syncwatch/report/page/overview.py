@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 """Images that are shown of each trouble."""
-LOOKED_THROUGH = 300
+LOOKED_THROUGH = 100
 """The newest rows of each kind among which examples are looked for."""
 GROUPS = 12
 _ORDER = (str(State.FAILED), OVERDUE, str(State.UNKNOWN))
@@ -105,7 +105,7 @@ def overview(
     troubles = _troubles(snapshot, names, _examples(connection, names, watched))
     totals = _totals(snapshot)
     return Overview(
-        headline=headline(totals, snapshot.harbors, store_trouble),
+        headline=headline(totals, snapshot.harbors, len(findings), store_trouble),
         totals=totals,
         troubles=troubles[:GROUPS],
         beyond=len(troubles[GROUPS:]),
@@ -118,9 +118,12 @@ def overview(
 
 
 def headline(
-    totals: Mapping[str, int], harbors: Sequence[HarborRow], store_trouble: str
+    totals: Mapping[str, int], harbors: Sequence[HarborRow], errors: int, store_trouble: str
 ) -> Headline:
-    """The worst thing first; what is not known is never called good."""
+    """The worst thing first; what is not known is never called good.
+
+    `errors` are findings: a rule that is dead expects nothing, so that nothing is missed.
+    """
     failed, overdue, unknown = (totals[name] for name in _ORDER)
     verified, pending = totals[State.VERIFIED], totals[State.PENDING]
     silent = [one.name for one in harbors if not (one.up and one.feed_ok)]
@@ -142,6 +145,10 @@ def headline(
     if unknown:
         words = f"{_images(unknown)} could not be looked at"
         return Headline(State.UNKNOWN, words, f"Neither there nor missing: not known. {more}")
+    if errors:
+        words = f"The set-up has {'an error' if errors == 1 else f'{errors} errors'}"
+        told = f"What is pushed may not be copied, or not be seen. {more}"
+        return Headline(OVERDUE, words, told)
     if pending:
         words = f"{_images(pending)} on {'its' if pending == 1 else 'their'} way, none late"
         return Headline(State.PENDING, words, more)

@@ -32,7 +32,7 @@ class Milestone:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: from `left` to `right` (0 to 100), centred at `y` (0 to 100).
+    """One row: from `left` to `right`, with its moment at `dot` (0 to 100), centred at `y`.
 
     `took` is how long after the milestone before it, None for the first.
     """
@@ -43,6 +43,7 @@ class Bar:
     took: Millis | None
     left: float
     right: float
+    dot: float
     y: float
 
 
@@ -98,10 +99,11 @@ def _bars(reached: Sequence[Milestone], begin: Millis, end: Millis) -> list[Bar]
     before = begin
     for number, one in enumerate(reached):
         # Harbor's clock and ours may differ, and a webhook may come after the copy.
-        left, right = sorted((_place(before, begin, end), _place(one.at, begin, end)))
+        dot = _place(one.at, begin, end)
+        left, right = sorted((_place(before, begin, end), dot))
         took = max(0, one.at - reached[0].at) if number else None
         y = round(100 * (number + 0.5) / len(reached), 2)
-        bars.append(Bar(one.kind, one.label, one.at, took, left, right, y))
+        bars.append(Bar(one.kind, one.label, one.at, took, left, right, dot, y))
         before = one.at
     return bars
 

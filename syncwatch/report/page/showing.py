@@ -35,7 +35,10 @@ HEADERS = {
 FOREVER = "public, max-age=31536000, immutable"
 """A file's name holds the hash of what is in it."""
 
-_DIGEST = re.compile(r"\bsha(?:256|512):[0-9a-f]{64,128}\b")
+_LONG = re.compile(
+    r"\b(?:(?P<digest>sha(?:256|512):[0-9a-f]{64,128})"
+    r"|(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z))\b"
+)
 
 
 @cache
@@ -145,12 +148,18 @@ def _short_digest(digest: str) -> str:
 
 def _told(sentence: str) -> Markup:
     """A sentence with its digests shortened; the whole ones are there for those who point at."""
-    plain, parts, end = redact(sentence), [], 0
-    for found in _DIGEST.finditer(plain):
-        short = Markup('<code title="{}">{}</code>').format(found[0], _short_digest(found[0]))
-        parts += [escape(plain[end : found.start()]), short]
+    plain, end = redact(sentence), 0
+    parts: list[Markup] = []
+    for found in _LONG.finditer(plain):
+        parts += [escape(plain[end : found.start()]), _shown(found)]
         end = found.end()
     return Markup().join([*parts, escape(plain[end:])])
+
+
+def _shown(found: re.Match[str]) -> Markup:
+    if found["at"]:
+        return Markup('<time datetime="{}">{}</time>').format(found["at"], found["at"])
+    return Markup('<code title="{}">{}</code>').format(found[0], _short_digest(found[0]))
 
 
 def _breakable(name: str) -> Markup:

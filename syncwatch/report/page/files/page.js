@@ -20,7 +20,7 @@
   const isBusy = (main) => {
     const at = document.activeElement;
     const marked = getSelection();
-    return (at && at !== main && main.contains(at))
+    return Boolean(at && at !== main && main.contains(at) && at.matches("input, select, :focus-visible"))
       || (marked && !marked.isCollapsed && main.contains(marked.anchorNode))
       || [...main.querySelectorAll("input, select")].some(isTyped);
   };
@@ -55,7 +55,9 @@
         return say(`syncwatch answers ${answer.status}: what is shown is old.`);
       }
       say("");
-      if (!main || !at || isBusy(document.querySelector("main"))) return;
+      const kept = isBusy(document.querySelector("main"));
+      document.body.classList.toggle("kept", kept);
+      if (!main || !at || kept) return;
       put(document.adoptNode(main));
       time().replaceWith(document.adoptNode(at));
       document.title = fresh.title;
