@@ -108,7 +108,7 @@ class Answering:
         known = await self._database.read(lambda c: store.harbor(c, name))
         notes = []
         if known.row.last_look_at is None:
-            notes = [f"Harbor {name} was not seen yet, so its policies are not known."]
+            notes = [_unseen(name)]
         wanted, found = asked.wanted, []
         if wanted.harbors is None or name in wanted.harbors:
             rules = [one for one in known.rules if _may_go(one, known, asked)]
@@ -173,6 +173,12 @@ class Answering:
         skew = judging.times.skew
         return telling.Source(harbor, read.images, judged, rows, skew, read.read_from, read.problem)
 
+    async def unseen(self) -> list[str]:
+        """A sentence for each Harbor that was not looked at yet: what it has is not known."""
+        names = [one.name for one in self._settings().harbors]
+        rows = await self._database.read(lambda c: [policies.harbor_row(c, name) for name in names])
+        return [_unseen(one.name) for one in rows if one.last_look_at is None]
+
     async def again(self, source: Source, asked: Question) -> Source:
         """A source with its rows as they are by now."""
         if not source.images:
@@ -195,6 +201,10 @@ class Answering:
         self, harbor: str, rules: Sequence[Rule], images: Sequence[Image]
     ) -> Mapping[int, Made]:
         return await self._reading.made(harbor, rules, images) if self._curious else {}
+
+
+def _unseen(name: str) -> str:
+    return f"Harbor {name} was not seen yet, so its policies are not known."
 
 
 def _judged(

@@ -97,12 +97,12 @@ class Evaluating:
         except RefusedError as refused:
             if refused.status != ABSENT:
                 raise
-            return Evaluated(nowhere(asked.image, asked.destinations, ABSENT, str(refused)))
+            return Evaluated(await self._unknown(asked, str(refused)))
         question = _pinned(question)
         sources, notes = await self._answering.sources(question)
         stranger = question.wanted.stranger
         if stranger and not await self._answering.is_project(stranger, sources):
-            return Evaluated(nowhere(asked.image, asked.destinations, ABSENT, nobodys(stranger)))
+            return Evaluated(await self._unknown(asked, nobodys(stranger)))
         sources = _telling(sources)
         answer = await self._answer(asked, question, sources, notes)
         images = {
@@ -113,6 +113,13 @@ class Evaluating:
             if name is not None
         }
         return Evaluated(answer, frozenset(images))
+
+    async def _unknown(self, asked: Asked, words: str) -> GateAnswer:
+        """Nobody knows such a destination or host; which a Harbor that was not seen yet may."""
+        unseen_yet = await self._answering.unseen()
+        status = CANNOT_ASK if unseen_yet else ABSENT
+        message = " ".join([words, *unseen_yet])
+        return nowhere(asked.image, asked.destinations, status, message)
 
     async def _answer(
         self, asked: Asked, question: Question, sources: Sequence[Source], notes: Sequence[str]

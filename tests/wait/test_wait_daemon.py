@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 from daemon.scene import DESTINATION, scene
 from running import until
 from stand_in import start, wait
@@ -128,7 +127,6 @@ async def test_all_images_of_a_rendered_chart_are_waited_for_by_the_names_manife
         ]
 
 
-@pytest.mark.xfail(strict=True, reason="the gate says 404 before the first look at Harbor")
 async def test_a_daemon_that_has_not_seen_harbor_yet_knows_no_destination_and_says_no_to_nothing(
     tmp_path: Path,
 ) -> None:
