@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from syncwatch.store.policies import Destination
 
 PER_PAGE = 50
+COLUMNS = 30
+"""Destinations above which those without a word on the page are left out."""
 _Image = tuple[str, str, str]
 _KEY = (subjects.c.harbor, subjects.c.source_repository, subjects.c.reference)
 _WORST = (State.FAILED, OVERDUE, State.UNKNOWN, State.PENDING, State.VERIFIED, State.CLOSED)
@@ -127,11 +129,12 @@ def _badness(item: Item) -> int:
 
 
 def _columns(lines: Sequence[Line], names: Names, asked: Matrix) -> list[Destination]:
-    """Every destination present of the harbors shown, and those gone that something is said of."""
+    """Those that something is said of, and all present of the harbors shown, unless too many."""
     said = {place for line in lines for place in line.cells}
     shown = {line.harbor for line in lines} or {asked.harbor}
-    return [
+    present = [
         one
         for one in names.destinations.values()
         if one.id in said or (one.gone_at is None and one.harbor in shown)
     ]
+    return present if len(present) <= COLUMNS else [one for one in present if one.id in said]

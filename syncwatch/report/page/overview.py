@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,9 @@ def headline(
         words = f"{_images(overdue)} {_are(overdue)} late"
         return Headline(OVERDUE, words, f"Not failed for certain, but past the deadline. {more}")
     if silent:
-        words = f"Harbor {' and '.join(silent)} does not answer"
+        unseen = all(one.last_look_at is None for one in harbors if one.name in silent)
+        said = "was not seen yet" if unseen else "does not answer"
+        words = f"Harbor {' and '.join(silent)} {said}"
         told = "Pushes since then may be unknown here; what is shown was known before."
         return Headline(State.UNKNOWN, words, told)
     if unknown:
@@ -236,22 +239,41 @@ def _places(
     entry: Callable[[Destination], DestinationSettings],
     now: Millis,
 ) -> list[Place]:
-    return [
-        _place(connection, snapshot, one, around, _paused(one, entry(one), now))
+    counts, since = _by_destination(snapshot)
+    places = [
+        _place(
+            connection, one, around, counts[one.id], since[one.id], _paused(one, entry(one), now)
+        )
         for one in snapshot.destinations
         if one.gone_at is None
     ]
+    return sorted(places, key=_worst_first)
+
+
+def _worst_first(one: Place) -> tuple[bool, int, int, str]:
+    return (one.up is not False, -one.overdue, -one.open, one.destination.name)
+
+
+def _by_destination(
+    snapshot: Snapshot,
+) -> tuple[Mapping[int, list[Count]], Mapping[int, list[Millis]]]:
+    counts: dict[int, list[Count]] = defaultdict(list)
+    since: dict[int, list[Millis]] = defaultdict(list)
+    for one in snapshot.counts:
+        counts[one.destination_id].append(one)
+    for (_, _, destination_id), at in snapshot.behind.items():
+        since[destination_id].append(at)
+    return counts, since
 
 
 def _place(
     connection: Connection,
-    snapshot: Snapshot,
     one: Destination,
     around: Surroundings,
+    counted: Sequence[Count],
+    since: Sequence[Millis],
     paused_until: Millis | None,
 ) -> Place:
-    counted = [count for count in snapshot.counts if count.destination_id == one.id]
-    since = [at for (_, _, place), at in snapshot.behind.items() if place == one.id]
     return Place(
         destination=one,
         # Another replica may be the one that asks it.
