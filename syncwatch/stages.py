@@ -108,6 +108,7 @@ class Stages:
         self._up_untold: dict[int, bool] = {}
         self._paused: dict[int, Millis] = {}
         self._clusters: dict[int, str] = {}
+        self._pauses: dict[int, Millis] = {}
         self._holding: Holding | None = None
         if not database.is_sqlite:
             self._holding = Holding(
@@ -161,7 +162,8 @@ class Stages:
 
     def surroundings(self) -> Surroundings:
         """What reports ask beside the store."""
-        around = Surroundings(self._up, self._clusters, self._database.trouble)
+        trouble = self._database.trouble
+        around = Surroundings(self._up, self._clusters, self._pauses, store_trouble=trouble)
         if self._holding is None:
             return around
         held = self._holding.names()
@@ -432,6 +434,8 @@ class Stages:
             wrong_address=wrong_address(destination, settings, known),
         )
         self._clusters[destination.id] = settings.cluster or ""
+        until = settings.pause_until
+        self._pauses[destination.id] = round(until.timestamp() * 1000) if until else 0
         if self._holding is not None and destination.up is not None:
             # The word of the replica that had it before stands until the first look.
             self._up[destination.id] = destination.up
@@ -445,15 +449,13 @@ class Stages:
 
     def _terms(self, destination: Destination, settings: DestinationSettings) -> Terms:
         harbor = next(one for one in self._settings.harbors if one.name == destination.harbor)
-        until = settings.pause_until
-        configured = round(until.timestamp() * 1000) if until else 0
         return Terms(
             grace=millis(settings.grace),
             give_up_after=millis(harbor.give_up_after),
             stale_after=millis(settings.stale_after),
             retry_first=millis(settings.retry_first),
             retry_longest=millis(settings.retry_longest),
-            paused_until=max(configured, self._paused.get(destination.id, 0)),
+            paused_until=max(self._pauses[destination.id], self._paused.get(destination.id, 0)),
         )
 
     async def _forget(self) -> float:

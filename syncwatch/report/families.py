@@ -16,6 +16,9 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SWEEP_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Seconds."""
 
+READ_OUTCOMES = ("accepted", "duplicate", "ignored", "not_durable")
+"""What becomes of a webhook whose body was read."""
+UNREAD_OUTCOMES = ("unauthorized", "malformed", "too_large")
 GATE_STATUSES = (200, 404, 409, 422, 503)
 
 
@@ -143,6 +146,12 @@ FAMILIES = (
         "gauge",
         ("harbor", "destination", "cluster"),
         "1 while the destination's registry answers and accepts our credentials.",
+    ),
+    Family(
+        "syncwatch_destination_paused",
+        "gauge",
+        ("harbor", "destination"),
+        "1 while the destination is in maintenance, by `pause_until` or by hand.",
     ),
     Family(
         "syncwatch_policy_info",

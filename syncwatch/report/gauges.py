@@ -27,6 +27,7 @@ ALWAYS = ((State.VERIFIED, ""), (State.PENDING, Reason.WAITING))
 class Surroundings:
     """What the store does not know: which destinations can be asked, and their clusters' names.
 
+    `pauses` is until when the configuration has each in maintenance, 0 for not at all.
     Of several replicas each shows the gauges of the `harbors` (names) and `destinations` (ids)
     whose leases it holds, so that their sum is right; None is all. `leases` are how many it holds,
     by kind.
@@ -34,6 +35,7 @@ class Surroundings:
 
     up: Mapping[int, bool]
     clusters: Mapping[int, str]
+    pauses: Mapping[int, Millis]
     store_trouble: str = ""
     harbors: Collection[str] | None = None
     destinations: Collection[int] | None = None
@@ -175,6 +177,7 @@ def _harbors(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _destinations(snapshot: Snapshot, around: Surroundings, now: Millis) -> Iterator[Metric]:
     up = _gauge("syncwatch_destination_up")
+    paused = _gauge("syncwatch_destination_paused")
     evidence = _gauge("syncwatch_evidence_oldest_seconds")
     for one in snapshot.destinations:
         if one.gone_at is not None:
@@ -185,7 +188,10 @@ def _destinations(snapshot: Snapshot, around: Surroundings, now: Millis) -> Iter
         if one.id in around.up:
             labels = [one.harbor, one.name, around.clusters.get(one.id, "")]
             up.add_metric(labels, float(around.up[one.id]))
-    yield from (up, evidence)
+        if one.id in around.pauses:
+            until = max(around.pauses[one.id], one.paused_until or 0)
+            paused.add_metric([one.harbor, one.name], float(until > now))
+    yield from (up, paused, evidence)
 
 
 def _policy_info(snapshot: Snapshot, names: _Names) -> Metric:
