@@ -7,6 +7,7 @@ nothing and ends with 1 where a page is out of date.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -19,6 +20,7 @@ from syncwatch.cli import app
 from syncwatch.config import reference
 from syncwatch.model import LIFE, REASONS, State
 from syncwatch.report.families import FAMILIES
+from syncwatch.report.manual import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -112,6 +114,11 @@ def _commands(group: Any, before: str = "syncwatch") -> Iterator[tuple[str, str]
             yield f"{before} {name}", " ".join(first.split())
 
 
+def api() -> Mapping[str, str]:
+    """The parts of api.md, from what the daemon says of its routes (tests/api/document.py)."""
+    return markdown(json.loads((DOCS / "openapi.json").read_text(encoding="utf-8")))
+
+
 PARTS: Mapping[tuple[Path, str], Callable[[], str]] = {
     (TOP / "README.md", "commands"): commands,
     (DOCS / "states.md", "life"): life,
@@ -119,6 +126,7 @@ PARTS: Mapping[tuple[Path, str], Callable[[], str]] = {
     (DOCS / "findings.md", "findings"): findings,
     (DOCS / "metrics.md", "families"): families,
     (DOCS / "configuration.md", "settings"): reference,
+    **{(DOCS / "api.md", f"api {name}"): (lambda text=text: text) for name, text in api().items()},
 }
 """Which part of which page comes from where."""
 

@@ -23,10 +23,13 @@ from syncwatch.intake import Intake
 from syncwatch.model import Finding, Severity
 from syncwatch.plan.opening import for_destination
 from syncwatch.reference import Hosts
-from syncwatch.report.api import Api, errors_as_json, health_routes
+from syncwatch.report.api import Api
+from syncwatch.report.health import health_routes
 from syncwatch.report.metrics import Metrics
 from syncwatch.report.page import Page
 from syncwatch.report.pausing import Pausing
+from syncwatch.report.routing import errors_as_json
+from syncwatch.report.serving import Runner
 from syncwatch.report.writes import Writes
 from syncwatch.runtime import Clock, Pulse, Signals, log
 from syncwatch.stages import Stages, millis
@@ -299,7 +302,7 @@ class Daemon:
         self, runners: list[web.AppRunner], app: web.Application, setting: str
     ) -> str:
         address = getattr(self._settings, setting)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         runners.append(runner)
         site = web.TCPSite(runner, address.host, address.port)

@@ -365,10 +365,11 @@ class Finding:
 class Verdict:
     """What the evidence says of one expectation, and when to look again.
 
-    `happening` leads through the life table; `reason` and `message` say why; `due_at` is when the
-    next look is worth its request, None for never. `false_success` is true where Harbor said
-    Succeed and the destination disagrees, `ask_source` where the source's tag must be read again,
-    `flapping` where a good look is not believed yet, because the image comes and goes.
+    `happening` leads through the life table; `reason` and `message` say why (an empty message: what
+    was said before stands); `due_at` is when the next look is worth its request, None for never.
+    `false_success` is true where Harbor said Succeed and the destination disagrees, `ask_source`
+    where the source's tag must be read again, `flapping` where a good look is not believed yet,
+    because the image comes and goes.
     """
 
     happening: Happening

@@ -106,7 +106,6 @@ class Stages:
         self._clients = {one.name: self._client(one, at_once=2) for one in settings.harbors}
         self._up: dict[int, bool] = {}
         self._up_untold: dict[int, bool] = {}
-        self._paused: dict[int, Millis] = {}
         self._clusters: dict[int, str] = {}
         self._pauses: dict[int, Millis] = {}
         self._holding: Holding | None = None
@@ -375,7 +374,6 @@ class Stages:
         watched = {harbor.name for harbor in self._settings.harbors}
         known = await self._database.read(policies.known_destinations)
         present = {one.id: one for one in known if one.gone_at is None and one.harbor in watched}
-        self._paused = {one.id: one.paused_until or 0 for one in present.values()}
         for lease, share in list(self._shares.items()):
             before = share.destination
             if before is not None and present.get(before.id) != before:
@@ -455,7 +453,7 @@ class Stages:
             stale_after=millis(settings.stale_after),
             retry_first=millis(settings.retry_first),
             retry_longest=millis(settings.retry_longest),
-            paused_until=max(self._pauses[destination.id], self._paused.get(destination.id, 0)),
+            paused_until=self._pauses[destination.id],
         )
 
     async def _forget(self) -> float:

@@ -132,8 +132,8 @@ def unanswered(owed: Owed, problem: Reason, detail: str, facts: Facts, now: Mill
     if owed.state is State.VERIFIED and owed.at_rest:
         return Verdict(Happening.UNANSWERED, problem, words, None)
     if problem in _PASSING and not facts.troubled and owed.state is not State.VERIFIED:
-        # A state changes on evidence, and one lost packet is none.
-        return Verdict(_STAY[owed.state], owed.reason, words, due)
+        # A state changes on evidence, and one lost packet is none: what was said of it stands.
+        return Verdict(_STAY[owed.state], owed.reason, "", due)
     return Verdict(Happening.UNANSWERED, problem, words, due)
 
 

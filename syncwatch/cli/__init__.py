@@ -153,8 +153,9 @@ def status(
     from syncwatch.asking import ask  # noqa: PLC0415
     from syncwatch.tables import print_status  # noqa: PLC0415
 
-    told = asyncio.run(ask("/api/v1/status", url=url, config=config, token_file=token_file))
-    found = asyncio.run(ask("/api/v1/findings", url=url, config=config, token_file=token_file))
+    daemon: Any = {"url": url, "config": config, "token_file": token_file}
+    told = asyncio.run(ask("/api/v1/status", **daemon))
+    found = asyncio.run(ask("/api/v1/findings?limit=1000", **daemon))
     if output is Output.JSON:
         typer.echo(json.dumps(told | {"findings": found["items"]}, indent=2))
     else:

@@ -104,6 +104,9 @@ def _secret_problems(settings: Settings) -> dict[str, str]:
     for entry in settings.destinations:
         if entry.credential and entry.credential.login() and entry.credential.problem:
             found[f"destination {entry.name}"] = entry.credential.problem
+    receiver = settings.notifications.secret if settings.notifications else None
+    if receiver and (not receiver.values() or receiver.problem):
+        found["notifications"] = receiver.problem or "it is empty"
     return found
 
 

@@ -146,7 +146,7 @@ async def _learn(session: aiohttp.ClientSession, board: Board) -> None:
         told = await _ask(session, "/api/v1/expectations?all=1&limit=300")
         board.learn(told["items"])
         board.status = await _ask(session, "/api/v1/status")
-        board.findings = (await _ask(session, "/api/v1/findings"))["items"]
+        board.findings = (await _ask(session, "/api/v1/findings?limit=1000"))["items"]
     except (TimeoutError, aiohttp.ClientError) as error:
         board.trouble(f"its API does not answer: {error}")
 

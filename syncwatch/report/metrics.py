@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from functools import cache, partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -17,6 +18,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.core import (
@@ -34,8 +36,10 @@ from syncwatch.report.families import (
     LAG_BUCKETS,
     NOTIFIED,
     POLICY_CHANGES,
+    READ_OUTCOMES,
     REQUEST_BUCKETS,
     SWEEP_BUCKETS,
+    UNREAD_OUTCOMES,
     Family,
 )
 from syncwatch.report.gauges import gauges
@@ -102,6 +106,7 @@ class Metrics:
         self._clock = clock
         self._gone_after = gone_after
         self.registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self.registry)
         self._snapshot: Snapshot | None = None
         self._surroundings: Callable[[], Surroundings] | None = None
         self._counted: dict[str, dict[tuple[object, ...], float]] = defaultdict(dict)
@@ -123,10 +128,13 @@ class Metrics:
         for harbor in harbors:
             for change in POLICY_CHANGES:
                 self._policy_changes.labels(harbor, change)
-            for event in (PUSH, DELETE, REPLICATION):
-                self._webhooks.labels(harbor, event, "accepted")
-            for found_by in (KnownBy.FEED, KnownBy.SWEEP):
-                self._recovered.labels(harbor, PUSH, found_by)
+            # What is first counted as 1 never happened to whoever asks for the increase.
+            for event, outcome in product((PUSH, DELETE, REPLICATION), READ_OUTCOMES):
+                self._webhooks.labels(harbor, event, outcome)
+            for outcome in UNREAD_OUTCOMES:
+                self._webhooks.labels(harbor, "", outcome)
+            for event, found_by in product((PUSH, DELETE), (KnownBy.FEED, KnownBy.SWEEP)):
+                self._recovered.labels(harbor, event, found_by)
             self._sweeps.labels(harbor)
         self.registry.register(self)
 

@@ -170,7 +170,9 @@ class Pausing:
         write: Callable[[Connection, Destination], int],
     ) -> web.Response:
         noted = await self._database.write(lambda c: [write(c, one) for one in found])
-        self._signals.wake("destinations")
+        for one in found:
+            # What a maintenance that is over gave back is late at once.
+            self._signals.wake(f"verify {one.id}")
         told = (
             PausedDestination(
                 harbor=one.harbor,

@@ -106,7 +106,7 @@ def _judged(
     values: dict[str, Any] = {
         "state": state,
         "reason": "" if kept else (verdict.reason or ""),
-        "message": row.message if kept else verdict.message,
+        "message": row.message if kept else verdict.message or row.message,
         "due_at": verdict.due_at,
         "checked_at": now,
         "attempts": row.attempts + 1 if same and not proved else 0,

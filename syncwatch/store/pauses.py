@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import case, literal, select, true, update
 
 from syncwatch.model import OPEN_STATES
 from syncwatch.store.schema import changes, destinations, expectations
@@ -41,13 +41,17 @@ def resume(
     Deadlines that had moved to its end come back: `deadline` (ms) after the image was expected,
     and not before now.
     """
-    was = connection.execute(
-        select(destinations.c.paused_until).where(destinations.c.id == destination_id)
-    ).scalar()
+    was = until(connection, destination_id)
     _write(connection, destination_id, None, None)
-    if was is not None and was > now:
+    if was > now:
         _bring_back(connection, destination_id, was, deadline, now)
     return _note(connection, destination_id, RESUMED, detail, now)
+
+
+def until(connection: Connection, destination_id: int) -> Millis:
+    """The end of the maintenance that was asked for by hand; 0 for none."""
+    query = select(destinations.c.paused_until).where(destinations.c.id == destination_id)
+    return connection.execute(query).scalar() or 0
 
 
 def _write(
@@ -65,11 +69,12 @@ def _bring_back(
 ) -> None:
     table = expectations.c
     moved = (*_open(destination_id), table.deadline_at == was, table.settled.is_(None))
-    early = table.expected_at + deadline <= now
-    connection.execute(update(expectations).where(*moved, early).values(deadline_at=now))
-    connection.execute(
-        update(expectations).where(*moved).values(deadline_at=table.expected_at + deadline)
-    )
+    came_back = table.expected_at + deadline
+    for condition, at in ((came_back <= now, literal(now)), (true(), came_back)):
+        # What nobody would have looked at before its deadline is looked at then.
+        due_at = case((table.due_at < at, table.due_at), else_=at)
+        values = {"deadline_at": at, "due_at": due_at}
+        connection.execute(update(expectations).where(*moved, condition).values(values))
 
 
 def _note(connection: Connection, destination_id: int, what: str, detail: str, now: Millis) -> int:

@@ -31,6 +31,7 @@ from syncwatch.store import (
     executions,
     expectations,
     observations,
+    pauses,
     policies,
     proofs,
     subjects,
@@ -62,7 +63,8 @@ NEAR = 10 * SECOND
 class Terms:
     """What the configuration says of a destination, in milliseconds.
 
-    `paused_until` is the end of a maintenance: deadlines within it move there.
+    `paused_until` is the end of a maintenance that is configured: deadlines within it, or within
+    one that was asked for by hand, move there.
     """
 
     grace: Millis
@@ -149,6 +151,8 @@ def judge_name(
         proofs.add(*place, seen.altered, seen.began_at, altered=True)
     harbor = policies.harbor_row(connection, destination.harbor)
     looks = Looks(seen, before, asked, for_one=keep)
+    paused_until = max(terms.paused_until, pauses.until(connection, destination.id))
+    terms = replace(terms, paused_until=paused_until)
     owed = [
         one
         for one in _owed_there(connection, destination.id, repository, reference)

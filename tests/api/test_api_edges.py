@@ -227,7 +227,6 @@ async def test_errors_of_the_server_itself_have_the_one_form(tmp_path: Path) -> 
                 assert ("Allow" in answer.headers) == (status == 405)
 
 
-@pytest.mark.xfail(strict=True, reason="app.py listens with web.AppRunner: serving.Runner refuses")
 async def test_a_line_too_long_to_be_read_has_it_too(tmp_path: Path) -> None:
     async with target(tmp_path) as watched:
         status, told = await ask(watched, "GET", f"{LIST}?repository={'x' * 9000}")

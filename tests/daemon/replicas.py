@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-OF_ALL = "syncwatch_build_info", "syncwatch_leases"
+OF_ALL = "syncwatch_build_info", "syncwatch_leases", "syncwatch_gate_waiting"
 """Gauges that each replica has of its own."""
 
 SLOW = 0.15

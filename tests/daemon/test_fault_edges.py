@@ -86,3 +86,25 @@ async def test_412_of_what_was_there_before_is_not_said_of_what_is_being_copied(
 
 async def _is_past(moment: float) -> bool:
     return time.monotonic() > moment
+
+
+async def test_one_look_without_an_answer_leaves_what_was_said_of_a_failure(
+    tmp_path: Path,
+) -> None:
+    async with (
+        scene(tmp_path, destination={"deadline": "2s"}) as stage,
+        stage.watched() as watched,
+    ):
+        stage.stop_starting()
+        stage.push("1")
+        row = await watched.row(reference="1", state="failed", reason="not_started")
+        stage.registry.fault(Fault.RESET, REPOSITORY, times=1)
+
+        async def looked_in_vain() -> bool:
+            told = await watched.one(row["id"])
+            return any(one["reason"] == "unreachable" for one in told["observations"])
+
+        await until(looked_in_vain, within=30)
+        told = await watched.one(row["id"])
+        if told["state"] == "failed":
+            assert told["message"] == row["message"]

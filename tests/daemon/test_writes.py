@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from running import Watched, until
 from scene import DESTINATION, LABELS, REPOSITORY, scene
 
@@ -502,7 +501,6 @@ async def test_while_a_destination_is_paused_nothing_there_is_overdue(tmp_path: 
         assert (await post(watched, pausing(DESTINATION, "resume"))).status == 202
 
 
-@pytest.mark.xfail(strict=True, reason="what a pause gave back is judged at its next look only")
 async def test_what_is_late_when_a_pause_ends_is_overdue_at_once(tmp_path: Path) -> None:
     slow = {"deadline": "300ms", "retry_first": "10m", "retry_longest": "10m"}
     async with scene(tmp_path, destination=slow, token=TOKEN) as stage, stage.watched() as watched:
