@@ -98,11 +98,11 @@ async def test_one_look_without_an_answer_leaves_what_was_said_of_a_failure(
         stage.stop_starting()
         stage.push("1")
         row = await watched.row(reference="1", state="failed", reason="not_started")
-        stage.registry.fault(Fault.RESET, REPOSITORY, times=1)
+        stage.registry.fault(Fault.SERVER_ERROR, REPOSITORY, times=1)
 
         async def looked_in_vain() -> bool:
             told = await watched.one(row["id"])
-            return any(one["reason"] == "unreachable" for one in told["observations"])
+            return any(one["reason"] == "server_error" for one in told["observations"])
 
         await until(looked_in_vain, within=30)
         told = await watched.one(row["id"])
