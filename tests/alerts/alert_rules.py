@@ -23,6 +23,9 @@ PAGE = TOP / "docs/alerts.md"
 TARGET = {"job", "instance"}
 """Labels that Prometheus adds to what it scrapes."""
 
+OF_ALERTS = {"alertname", "alertstate", "severity", "harbor", "destination"}
+"""Labels of the series in which Prometheus keeps what fires, as far as rules read it."""
+
 GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
 ALERTS = [rule for group in GROUPS for rule in group["rules"] if "alert" in rule]
@@ -94,6 +97,8 @@ class Labels:
             known = self._recorded[node.name]
         elif node.name == "up":
             known = TARGET
+        elif node.name == "ALERTS":
+            known = OF_ALERTS
         else:
             known = {*BY_NAME[node.name].labels, *TARGET}
         named = {one.name for one in node.matchers.matchers}

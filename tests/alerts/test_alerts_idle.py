@@ -131,13 +131,23 @@ async def test_idle_after_pushes_that_arrived(tmp_path: Path) -> None:
 async def test_the_same_series_of_a_run_that_went_wrong_do_alert(tmp_path: Path) -> None:
     rechecks = {"recheck_per_minute": 600, "recheck_after": "1s"}
     settings = {**SETTINGS, "destination": rechecks}
-    async with scene(tmp_path, **settings) as stage, stage.watched() as watched:
-        await _arrived(stage, watched)
-        await until(lambda: _proven_since_the_claim(watched), told="a look after Harbor's claim")
-        stage.registry.lose_manifest(REPOSITORY, images.image("1.0").digest)
-        await watched.row(reference="1.0", state="failed", reason="lost")
-        text = await quiet(watched)
-    names = {"SyncwatchWatchdog", "SyncwatchLost", "SyncwatchImageFailed"}
+    async with scene(tmp_path, **settings) as stage:
+        deep: dict[str, Any] = {"namespace": "mirror", "replace_count": 2}
+        stage.harbor.create_policy("deep", DESTINATION, pattern="apps/**", **deep)
+        async with stage.watched() as watched:
+            await _arrived(stage, watched)
+            await until(
+                lambda: _proven_since_the_claim(watched), told="a look after Harbor's claim"
+            )
+            stage.registry.lose_manifest(REPOSITORY, images.image("1.0").digest)
+            await watched.row(reference="1.0", state="failed", reason="lost")
+
+            async def found() -> bool:
+                return "flattening_too_deep" in await watched.finding_names()
+
+            await until(found, told="flattening_too_deep")
+            text = await quiet(watched)
+    names = {"SyncwatchWatchdog", "SyncwatchLost", "SyncwatchImageFailed", "SyncwatchFinding"}
     firing(tmp_path, text, names)
 
 

@@ -1,4 +1,4 @@
-"""From a damaged file to a message, by real servers; and the rules where everything goes wrong.
+"""From a damaged file to a message, by real servers.
 
 docker-registry loses a layer; the daemon, Prometheus and Alertmanager say so to a receiver of ours,
 and say when it is mended. Prometheus reads a copy of the rules whose waits are seconds.
@@ -6,17 +6,14 @@ and say when it is mended. Prometheus reads a copy of the rules whose waits are 
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from alert_rules import ALERTMANAGER, ALERTS, RECORDS, hurried
-from every_failure import every_failure
+from alert_rules import ALERTMANAGER, hurried
+from by_shell import by_shell
 from running import SECRET, Watched, running, settings_file, until
 from servers.alertmanager import Receiver, alertmanager, quick, receiving
 from servers.damage import damage
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 IMAGE = images.image("web", layers=2)
+POLICY = 'it\'s "to" $(touch hacked) `touch hacked` cluster1; touch hacked #'
+"""A name that Harbor allows, and that a shell has to take as it is when the command is pasted."""
 FAILED = {"alertname": "SyncwatchImageFailed", "reason": "blob_missing"}
 
 
@@ -88,7 +87,7 @@ async def parts(folder: Path) -> AsyncIterator[Parts]:
     ):
         harbor.create_project("apps")
         harbor.create_registry("cluster1", registry.url)
-        harbor.create_policy("to-cluster1", "cluster1", pattern="apps/**")
+        harbor.create_policy(POLICY, "cluster1", pattern="apps/**")
         user, password = harbor.create_robot("syncwatch")
         login = {"url": harbor.url, "username": user, "password": password, "sweep_every": "10s"}
         # Rechecks trust no proof of a blob, as they would not after `proofs_kept`.
@@ -117,9 +116,15 @@ async def test_a_lost_layer_becomes_a_message_and_its_cure_another(
         _, alert = await all_.receiver.got("SyncwatchImageFailed")
         assert alert["labels"]["reason"] == "blob_missing"
         await all_.receiver.got("SyncwatchLost")
-        told = await _listed(all_.watched, alert["annotations"]["command"])
-        assert len(told) == 1
-        assert "apps/web:1.0" in told[0]
+        command = alert["annotations"]["command"]
+        told = await by_shell(all_.watched, f"cd {tmp_path} && {command}")
+        assert "apps/web:1.0" in told
+        assert "failed/blob_missing" in told
+        assert not (tmp_path / "hacked").exists()
+        # It ends with the next question, for the first of them.
+        why = told.strip().splitlines()[-1].removeprefix("Why: ")
+        assert why == "syncwatch explain apps/web:1.0 --on cluster1"
+        assert POLICY in await by_shell(all_.watched, why, ends=1)
         await _mended(all_)
         assert all_.registry.blob_file(IMAGE.layer_digests[0]).exists()
         await all_.receiver.got("SyncwatchLost", "resolved")
@@ -146,7 +151,7 @@ async def _lost(all_: Parts) -> None:
 async def _mended(all_: Parts) -> None:
     """As its runbook says: delete the manifest at the destination, and run the policy again."""
     await all_.registry.delete("apps/web", IMAGE.digest)
-    all_.harbor.run("to-cluster1")
+    all_.harbor.run(POLICY)
     all_.began = time.monotonic()
 
     async def whole() -> bool:
@@ -159,56 +164,3 @@ async def _mended(all_: Parts) -> None:
     await all_.step("the image is verified again", whole)
     await all_.step("SyncwatchImageFailed is over in Prometheus", over)
     await all_.step("the message that it is resolved has arrived", all_.told("resolved"))
-
-
-async def _told_well(watched: Watched, alerts: list[dict[str, Any]]) -> None:
-    """Their texts are whole, and their commands list something."""
-    for alert in alerts:
-        name, texts = alert["labels"]["alertname"], alert["annotations"]
-        assert not [text for text in texts.values() if "error" in text and "expanding" in text]
-        # What came late meanwhile is no longer overdue.
-        if texts["command"].startswith("curl -fsS") and "Budget" not in name:
-            assert await _listed(watched, texts["command"]), alert
-
-
-async def _listed(watched: Watched, command: str) -> list[str]:
-    """What an alert's command prints, run as a person does who has nothing but the alert."""
-    for tool in ("curl", "jq"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
-    process = await asyncio.create_subprocess_shell(
-        command,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "SYNCWATCH_URL": watched.daemon.url, "SYNCWATCH_TOKEN": ""},
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode == 0, command
-    return said.decode().splitlines()
-
-
-async def test_prometheus_evaluates_every_rule_where_everything_goes_wrong(tmp_path: Path) -> None:
-    async with (
-        every_failure(tmp_path) as run,
-        prometheus(tmp_path, run.target, rules=[hurried(tmp_path)]) as server,
-    ):
-        await run.happen()
-
-        async def fires() -> bool:
-            return names <= {
-                one["labels"]["alertname"]
-                for one in await server.alerts()
-                if one["state"] == "firing"
-            }
-
-        names = {
-            "SyncwatchImagesOverdue", "SyncwatchLost", "SyncwatchFalseSuccess",
-            "SyncwatchImageFailed", "SyncwatchRuleDead", "SyncwatchFinding", "SyncwatchWatchdog",
-            "SyncwatchDestinationUnreachable", "SyncwatchBudgetBurnFast", "SyncwatchBudgetBurnSlow",
-        }  # fmt: skip
-        await until(fires, within=20, told=str(names))
-        rules = await server.rules()
-        empty = [record["record"] for record in RECORDS if not await server.query(record["record"])]
-        await _told_well(run.watched, await server.alerts())
-    assert len(rules) == len(ALERTS) + len(RECORDS)
-    assert {one["name"]: one.get("lastError") for one in rules if one["health"] != "ok"} == {}
-    assert empty == []

@@ -1,4 +1,4 @@
-"""A run of every failure, scraped by Prometheus: every expression has an answer, and is drawn."""
+"""A run of every failure, scraped by Prometheus: each expression, each rule."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from alerts.alert_rules import ALERTS, RECORDS, hurried
+from alerts.by_shell import by_shell
 from every_failure import (
     CLOSED,
     FAILED,
@@ -55,6 +57,13 @@ OTHERS = {"window": "1m", "objective": "0.99", "__rate_interval": "5s"}
 MAY_BE_EMPTY: dict[str, str] = {}
 """Queries without an answer after a run that went wrong in every way, and why: none."""
 
+FIRED = {
+    "SyncwatchImagesOverdue", "SyncwatchLost", "SyncwatchFalseSuccess", "SyncwatchImageFailed",
+    "SyncwatchRuleDead", "SyncwatchDestinationUnreachable", "SyncwatchBudgetBurnFast",
+    "SyncwatchBudgetBurnSlow", "SyncwatchWatchdog",
+}  # fmt: skip
+"""Alerts that such a run sets off."""
+
 MORE_THAN_NOTHING = {
     "Owed now", "Overdue", "Oldest owed", "Failed", "Cannot tell", "Destinations silent",
     "False successes", "Lost", "Processes", "Series",
@@ -80,7 +89,9 @@ class Scraped:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scraped]:
     folder, start = tmp_path_factory.mktemp("dashboards"), time.time()
-    async with every_failure(folder) as run, prometheus(folder, run.target) as server:
+    # What counts over an hour counts over more than the run: it still does when it is asked for.
+    rules = [hurried(folder, window="10m")]
+    async with every_failure(folder) as run, prometheus(folder, run.target, rules=rules) as server:
         await run.happen()
         # One scrape that began after everything had happened.
         await server.scraped(f"timestamp(up) > {time.time()}")
@@ -181,3 +192,42 @@ async def test_the_dashboards_are_drawn_for_people_to_look_at(
         picture = (tmp_path / f"{board.uid}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert int.from_bytes(picture[16:20]) > 1000
+
+
+async def test_prometheus_evaluates_every_rule_and_has_a_sample_of_each_record(
+    scraped: Scraped,
+) -> None:
+    rules = await scraped.server.rules()
+    assert len(rules) == len(ALERTS) + len(RECORDS)
+    assert {one["name"]: one.get("lastError") for one in rules if one["health"] != "ok"} == {}
+    names = [one["record"] for one in RECORDS]
+    assert [name for name in names if not await scraped.server.query(name)] == []
+
+
+async def test_the_alerts_of_what_went_wrong_have_fired_and_none_of_what_is_paused(
+    scraped: Scraped,
+) -> None:
+    told = await scraped.server.query_range(
+        'ALERTS{alertstate="firing"}', scraped.start, scraped.end
+    )
+    fired = {(labels["alertname"], labels.get("destination", "")) for labels, _ in told}
+    assert {name for name, _ in fired} >= FIRED
+    assert "cluster5" not in {destination for _, destination in fired}
+
+
+async def test_the_texts_of_alerts_are_whole_and_their_commands_list_images(
+    scraped: Scraped,
+) -> None:
+    asked, status = set(), await scraped.run.watched.status()
+    present = {one["policy"] for one in status["policies"]}
+    for alert in await scraped.server.alerts():
+        name, texts = alert["labels"]["alertname"], alert["annotations"]
+        assert not [text for text in texts.values() if "error" in text and "expanding" in text]
+        # What came late meanwhile is no longer overdue; a policy that is gone owes nothing.
+        lists = texts["command"].startswith("syncwatch list") and "Budget" not in name
+        if lists and alert["labels"]["policy"] in present:
+            asked.add(texts["command"])
+    for command in sorted(asked):
+        told = await by_shell(scraped.run.watched, command)
+        assert "Why: syncwatch explain " in told, f"{command}\n{told}"
+    assert asked
