@@ -427,4 +427,5 @@ def broken(
 
 def later(owed: Owed, steps: tuple[int, ...], now: Millis) -> Millis:
     """When the next look is worth its request: the longer nothing changed, the later."""
-    return now + steps[min(owed.attempts, len(steps) - 1)] * SECOND
+    changes = (owed.state is State.FAILED) is not (steps is FAILED_STEPS)
+    return now + steps[0 if changes else min(owed.attempts, len(steps) - 1)] * SECOND
