@@ -43,6 +43,7 @@ fuzz: $(STAMP) ## Alter real inputs and feed the parsers (ARGS="--cases 1000000 
 	@exec $(BIN)/python tests/fuzz/run.py $(ARGS)
 
 docs: $(STAMP) ## Write the generated parts of docs/ from the code
+	@$(BIN)/python tests/api/document.py
 	@exec $(BIN)/python docs/generate.py
 
 clean: ## Remove .venv/ and everything that was made

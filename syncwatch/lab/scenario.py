@@ -161,8 +161,8 @@ async def _ask(session: aiohttp.ClientSession, path: str) -> dict[str, Any]:
 def _title(lab: Lab, url: str) -> list[str]:
     return [
         f"syncwatch {__version__} on a simulated Harbor ({lab.harbor.url}) and three registries",
-        f"metrics {url}/metrics   health {url}/healthz",
-        f"API {url}/api/v1/expectations   Ctrl-C ends it; nothing is kept",
+        f"metrics {url}/metrics   API {url}/openapi.json",
+        f"page {url}/   Ctrl-C ends it; nothing is kept",
     ]
 
 
