@@ -65,10 +65,12 @@ async def test_a_destination_that_is_down_silences_its_images_and_no_others(
         here = [alert(name, **PAIR) for name in sorted(OF_IMAGES - {"SyncwatchImageFailed"})]
         failed = alert("SyncwatchImageFailed", **PAIR, reason="execution_failed")
         dead = alert("SyncwatchRuleDead", **PAIR)
-        await manager.post(*here, failed, dead, alert("SyncwatchSweepStalled", **HARBOR))
+        endpoint = alert("SyncwatchFinding", **HARBOR, finding="endpoint_unhealthy")
+        stalled = alert("SyncwatchSweepStalled", **HARBOR)
+        await manager.post(*here, failed, dead, endpoint, stalled)
         await receiver.got("SyncwatchRuleDead")
         await receiver.got("SyncwatchSweepStalled")
-        await suppressed(manager, OF_IMAGES)
+        await suppressed(manager, OF_IMAGES | {"SyncwatchFinding"})
         elsewhere = {**PAIR, "destination": "cluster2"}
         await manager.post(alert("SyncwatchLost", **elsewhere))
         message, _ = await receiver.got("SyncwatchLost")
