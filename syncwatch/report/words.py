@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from syncwatch.model import SECOND, Finding, Severity
@@ -19,9 +18,11 @@ from syncwatch.report.answers import (
     RequestMade,
     Sweep,
 )
+from syncwatch.store import told as rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Row
 
@@ -29,51 +30,14 @@ if TYPE_CHECKING:
     from syncwatch.store.passes import Pass
     from syncwatch.store.policies import Destination, HarborRow, Policy
 
-AS_THEY_ARE = (
-    "harbor",
-    "policy",
-    "policy_id",
-    "destination",
-    "source_repository",
-    "repository",
-    "reference",
-    "operation",
-    "origin",
-    "digest",
-    "state",
-    "message",
-    "level",
-    "required_level",
-    "overdue",
-    "execution_id",
-    "task_id",
-)
-TIMES = (
-    "pushed_at",
-    "expected_at",
-    "deadline_at",
-    "notified_at",
-    "claimed_at",
-    "verified_at",
-    "pulled_at",
-    "observed_at",
-)
 
-
-def rfc3339(at: Millis | None) -> str | None:
-    """2026-11-23T14:12:01.000Z; None for none."""
-    return moment(at) if at is not None else None
-
-
-def moment(at: Millis) -> str:
-    """As `rfc3339`, of what is there."""
-    told = datetime.fromtimestamp(at / SECOND, UTC)
-    return told.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+rfc3339 = rows.rfc3339
+moment = rows.moment
 
 
 def expectation(row: Row[Any]) -> Expectation:
     """One expectation; `reason` is null when verified, `id` a string."""
-    return Expectation(**_fields(row))
+    return Expectation(**rows.expectation(row))
 
 
 def one_expectation(
@@ -81,17 +45,11 @@ def one_expectation(
 ) -> OneExpectation:
     """One expectation with its timeline, and the looks at its name, newest first."""
     return OneExpectation(
-        **_fields(row),
+        **rows.expectation(row),
         timeline=timeline(row, changes),
         observations=tuple(map(observation, looks)),
         accessories=accessories(looks),
     )
-
-
-def _fields(row: Row[Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(row, name) for name in AS_THEY_ARE}
-    told |= {name: rfc3339(getattr(row, name)) for name in TIMES}
-    return told | {"id": str(row.id), "reason": row.reason or None}
 
 
 def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> tuple[Moment, ...]:

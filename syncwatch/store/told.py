@@ -1,4 +1,4 @@
-"""Pure: rows of the store as the `data` of a notification, in the words of the API."""
+"""Pure: rows of the store in the words of the API: for its answers, and for notifications."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ _TIMES = (
 
 def rfc3339(at: Millis | None) -> str | None:
     """2026-11-23T14:12:01.000Z; None for none."""
-    if at is None:
-        return None
-    moment = datetime.fromtimestamp(at / SECOND, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(at) if at is not None else None
+
+
+def moment(at: Millis) -> str:
+    """As `rfc3339`, of what is there."""
+    read = datetime.fromtimestamp(at / SECOND, UTC)
+    return read.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def image(repository: str, reference: str) -> str:
