@@ -7,7 +7,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+
+WIDE = 150
+"""Columns of a terminal on which a table of images can be read."""
 
 
 def print_status(told: dict[str, Any], findings: list[dict[str, Any]]) -> None:
@@ -22,12 +25,24 @@ def print_status(told: dict[str, Any], findings: list[dict[str, Any]]) -> None:
     console.print(_policies(told))
     states = "  ".join(f"{name} {count}" for name, count in told["states"].items())
     console.print(f"expectations: {states}", highlight=False)
-    for one in findings:
-        console.print(f"{one['severity']}: {one['message']} {one['cure']}", highlight=False)
+    for one in sorted(findings, key=_gravity):
+        words = f"{one['severity']} {one['finding']}: {one['message']} {one['cure']}"
+        console.print(words, highlight=False, markup=False)
+
+
+def _gravity(finding: dict[str, Any]) -> tuple[int, str]:
+    order = ("error", "warning", "info")
+    return order.index(finding["severity"]), finding["finding"]
+
+
+def _table(*names: str, title: str | None = None) -> Table:
+    """What does not fit into its column goes on below: nothing is cut off."""
+    columns = (Column(name, overflow="fold") for name in names)
+    return Table(*columns, title=title, title_justify="left")
 
 
 def _harbors(told: dict[str, Any]) -> Table:
-    table = Table("harbor", "up", "version", "last webhook", title_justify="left")
+    table = _table("harbor", "up", "version", "last webhook")
     for one in told["harbors"]:
         table.add_row(
             one["name"], yes_no(one["up"]), one["version"] or "", one["last_webhook_at"] or "never"
@@ -57,7 +72,7 @@ def _minute(at: str) -> str:
 
 
 def _destinations(told: dict[str, Any]) -> Table:
-    table = Table("destination", "harbor", "up", "open", "overdue", "oldest open", "paused")
+    table = _table("destination", "harbor", "up", "open", "overdue", "oldest open", "paused")
     for one in told["destinations"]:
         table.add_row(
             one["name"],
@@ -79,7 +94,7 @@ def _paused(one: dict[str, Any]) -> str:
 
 
 def _policies(told: dict[str, Any]) -> Table:
-    table = Table("policy", "destination", "trigger", "last execution", "why")
+    table = _table("policy", "destination", "trigger", "last execution", "why")
     for one in told["policies"]:
         run = one["last_execution"] or {}
         trigger = one["trigger"] + ("" if one["enabled"] else " (disabled)")
@@ -117,17 +132,11 @@ def print_expectations(items: list[dict[str, Any]], *, more: bool) -> None:
     if not items:
         console.print("Nothing is expected that fits.")
         return
-    table = Table("image", "destination", "as", "state", "since", "message")
-    for one in items:
-        table.add_row(
-            escape(_image(one["source_repository"], one["reference"])),
-            escape(one["destination"]),
-            escape(_image(one["repository"], one["reference"])),
-            _state(one),
-            one["expected_at"][:19] + "Z",
-            escape(one["message"]),
-        )
-    console.print(table)
+    if console.width >= WIDE:
+        console.print(_expectations(items))
+    else:
+        for one in items:
+            _print_expectation(console, one)
     if more:
         console.print(f"There are more than these {len(items)}; --limit 0 lists all.")
     first = items[0]
@@ -137,6 +146,29 @@ def print_expectations(items: list[dict[str, Any]], *, more: bool) -> None:
     console.print(
         f"Why: syncwatch explain {name} --on {where}", highlight=False, markup=False, soft_wrap=True
     )
+
+
+def _expectations(items: list[dict[str, Any]]) -> Table:
+    table = _table("image", "destination", "as", "state", "since", "message")
+    for one in items:
+        table.add_row(
+            escape(_image(one["source_repository"], one["reference"])),
+            escape(one["destination"]),
+            escape(_image(one["repository"], one["reference"])),
+            _state(one),
+            one["expected_at"][:19] + "Z",
+            escape(one["message"]),
+        )
+    return table
+
+
+def _print_expectation(console: Console, one: dict[str, Any]) -> None:
+    """One image on a line of its own, whole, for narrow terminals and for pipes."""
+    name = escape(_image(one["source_repository"], one["reference"]))
+    there = escape(_image(one["repository"], one["reference"]))
+    where = f"{name} at {escape(one['destination'])} as {there}"
+    console.print(f"{_state(one)}  {where}", highlight=False, soft_wrap=True)
+    console.print(f"    {escape(one['message'])}", highlight=False, soft_wrap=True)
 
 
 def _image(repository: str, reference: str) -> str:
@@ -164,7 +196,7 @@ def print_answer(told: dict[str, Any]) -> None:
 
 
 def _rules(rules: list[dict[str, Any]]) -> Table:
-    table = Table("policy", "harbor", "covers", "destination", "as", "why")
+    table = _table("policy", "harbor", "covers", "destination", "as", "why")
     for one in rules:
         table.add_row(
             escape(one["policy"]),
@@ -187,7 +219,7 @@ def _timeline(one: dict[str, Any]) -> Table:
     state = f"{one['state']}/{one['reason']}" if one["reason"] else one["state"]
     name = f"{one['repository']}:{one['reference']}"
     title = f"{name} at {one['destination']}, by {one['policy']}: {state} (id {one['id']})"
-    table = Table("at", "what", "detail", title=escape(title), title_justify="left")
+    table = _table("at", "what", "detail", title=escape(title))
     for line in one["timeline"]:
         table.add_row(line["at"], escape(line["what"]), escape(line["detail"]))
     return table

@@ -59,12 +59,16 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class _There:
-    """A place with the destination that it is at, and how deep it has to be proven."""
+    """A place with the destination that it is at, and how deep it has to be proven.
+
+    `unread` is why Harbor could not be asked of it; "" where it was.
+    """
 
     place: Place
     destination: Destination
     settings: DestinationSettings
     level: Level
+    unread: str
 
     @property
     def wanted(self) -> Wanted:
@@ -129,7 +133,7 @@ class Evaluating:
         present = {one.id: one for one in known if one.gone_at is None}
         unread = [] if question.image.digest else [one for one in sources if _is_unread(one)]
         there = [
-            self._there(asked, place, present[place.destination_id])
+            self._there(asked, place, present[place.destination_id], source)
             for source in sources
             if source not in unread
             for place in places(question, source, now)
@@ -162,12 +166,14 @@ class Evaluating:
         }
         return [replace(one, place=fresh.get(_key(one.place), one.place)) for one in there]
 
-    def _there(self, asked: Asked, place: Place, destination: Destination) -> _There:
+    def _there(
+        self, asked: Asked, place: Place, destination: Destination, source: Source
+    ) -> _There:
         settings = self._entry(destination)
         level = asked.level
         if level is None:
             level = Level(place.row.required_level) if place.row is not None else settings.level
-        return _There(place, destination, settings, level)
+        return _There(place, destination, settings, level, _unread(source))
 
 
 def _key(place: Place) -> tuple[int, str, str]:
@@ -185,6 +191,12 @@ def _pinned(question: Question) -> Question:
 def _is_unread(source: Source) -> bool:
     """Whether Harbor could not be asked what the reference names now."""
     return bool(source.images) and source.read_from != "harbor"
+
+
+def _unread(source: Source) -> str:
+    if not _is_unread(source):
+        return ""
+    return source.problem or f"Harbor {source.harbor} could not be asked."
 
 
 def _telling(sources: Sequence[Source]) -> list[Source]:
@@ -207,6 +219,12 @@ def _told(one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]
         if seen is not None
         else beyond(one.place, name, one.level)
     )
+    if decided.status == ABSENT and one.unread:
+        # It is not there; whether it was pushed and may still come only Harbor can say.
+        words = f"{decided.message} {one.unread}"
+        decided = replace(
+            decided, status=CANNOT_ASK, reason=Reason.HARBOR_UNREACHABLE, message=words
+        )
     there = AtDestination(
         destination=name,
         status=decided.status,
@@ -229,10 +247,9 @@ def _pull(one: _There) -> str:
 
 
 def _unasked(asked: Asked, source: Source) -> list[tuple[AtDestination, int]]:
-    words = source.problem or f"Harbor {source.harbor} could not be asked."
     reason = Reason.HARBOR_UNREACHABLE
     return [
-        (unseen(name, CANNOT_ASK, words, reason), AGAIN_UNASKED)
+        (unseen(name, CANNOT_ASK, _unread(source), reason), AGAIN_UNASKED)
         for name in asked.destinations or ("",)
     ]
 
@@ -253,8 +270,9 @@ def _unmet(
 
 def _why_nowhere(asked: Asked, sources: Sequence[Source], notes: Sequence[str]) -> tuple[int, str]:
     """Nothing has to be anywhere: because there is no such image, or no policy brings it."""
-    if notes:
-        return CANNOT_ASK, " ".join(notes)
+    unread = [_unread(one) for one in sources if _is_unread(one)]
+    if notes or unread:
+        return CANNOT_ASK, " ".join([*notes, *unread])
     if not any(map(_has, sources)):
         return ABSENT, f"Harbor has no image {asked.image}, and nothing is known of it here."
     judged = [one for source in sources for one in source.judged]

@@ -56,11 +56,13 @@ def places(asked: Question, source: Source, now: Millis) -> list[Place]:
         return []
     reference = asked.image.digest or asked.image.tag
     found: dict[tuple[int, str], Place] = {}
+    pushed_at = max((one.pushed_at or 0 for one in source.images), default=0)
     for one in _by_rules(asked, source, Place(0, "", reference, digest), now):
         key = (one.destination_id, one.repository)
         found[key] = replace(found.get(key, one), promised=_first(found.get(key), one))
     for told in source.rows:
-        _enter(found, told.row, reference, digest)
+        if _counts(told.row, pushed_at):
+            _enter(found, told.row, reference, digest)
     return list(found.values())
 
 
@@ -101,15 +103,23 @@ def _promised(one: Judged, skew: int, now: Millis) -> Reason | None:
     answer, image = one.answer, one.image
     if answer.covers is not True or one.row is not None:
         return None
-    if one.rule.today.rules.trigger == Trigger.EVENT_BASED:
-        return None if _ended(one, image) else Reason.WAITING
     since = answer.expected_since
     soon = since is not None and since - skew > now - PLANNED_WITHIN
+    if one.rule.today.rules.trigger == Trigger.EVENT_BASED:
+        # What is part of something else is never written down by itself.
+        waits = soon or one.certain
+        return Reason.WAITING if waits and not _ended(one, image) else None
     return Reason.SCHEDULED if soon else None
 
 
 def _ended(one: Judged, image: Image) -> bool:
     return one.answer.cause is Cause.BEFORE_WATCHING or image.pushed_at is None
+
+
+def _counts(row: Row[Any], pushed_at: Millis) -> bool:
+    """Whether a row is about this push (Harbor's clock), and not about one that ended before."""
+    ended_before = row.state == State.CLOSED and row.pushed_at < pushed_at
+    return row.reason == Reason.BY_HAND or not ended_before
 
 
 def _enter(found: dict[tuple[int, str], Place], row: Row[Any], reference: str, digest: str) -> None:

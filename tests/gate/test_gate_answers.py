@@ -215,6 +215,59 @@ async def test_deleted_at_its_source_and_absent(tmp_path: Path) -> None:
         assert told.short[:2] == (404, None), told.body
 
 
+async def test_pushed_again_after_a_deletion_is_not_yet_before_it_is_planned(
+    tmp_path: Path,
+) -> None:
+    settings = {"poll_every": "1h", "sweep_every": "1h"}
+    async with scene(tmp_path, harbor=settings) as stage, stage.watched() as watched:
+        digest = stage.push("1.0")
+        await watched.row(reference="1.0", state="verified")
+        stage.harbor.delete_artifact(REPOSITORY, "1.0")
+        await watched.row(reference="1.0", state="closed", reason="deleted_at_source")
+        stage.registry.lose_tag(REPOSITORY, "1.0")
+        stage.registry.lose_manifest(REPOSITORY, digest)
+        stage.harbor.pause_queue()
+        # Nobody tells of this push.
+        stage.harbor.switches.drop_webhooks = True
+        assert stage.push("1.0") == digest
+        told = await gate(watched, IMAGE, DESTINATION, max_age="0s")
+        assert told.short == (409, None, "waiting"), told.body
+
+
+async def test_a_digest_that_is_not_there_cannot_be_told_while_harbor_is_away(
+    tmp_path: Path,
+) -> None:
+    settings = {"poll_every": "1h", "sweep_every": "1h"}
+    async with (
+        scene(tmp_path, harbor=settings) as stage,
+        stage.watched(webhooks=False) as watched,
+    ):
+        stage.harbor.pause_queue()
+        digest = stage.push("1.0")
+        image = f"{REPOSITORY}@{digest}"
+        assert (await gate(watched, image, DESTINATION)).status == 409
+        await stage.harbor.stop()
+        for named in ([DESTINATION], []):
+            told = await gate(watched, image, *named)
+            assert told.short == (503, None, "harbor_unreachable"), told.body
+
+
+async def test_a_part_of_an_index_that_is_not_there_is_not_waited_for(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        index = images.index(images.image("a"), images.image("b"))
+        stage.harbor.push(REPOSITORY, "1.0", index)
+        await watched.row(reference="1.0", state="verified")
+        child = stage.registry.lose_child(REPOSITORY, "1.0")
+        # As if it had been pushed two minutes ago.
+        stage.harbor.switches.clock_skew = 120.0
+
+        async def is_no() -> bool:
+            told = await gate(watched, f"{REPOSITORY}@{child}", DESTINATION, max_age="0s")
+            return told.status == 404
+
+        await until(is_no)
+
+
 async def test_deeper_than_configured(tmp_path: Path) -> None:
     async with (
         scene(tmp_path, destination={"level": "matched"}) as stage,
