@@ -170,14 +170,34 @@ class Answering:
         judged = await self._database.read(
             lambda c: [_judged(c, judging, one, read, rows, asked.allowed) for one in rules]
         )
-        skew = judging.times.skew
-        return telling.Source(harbor, read.images, judged, rows, skew, read.read_from, read.problem)
+        return telling.Source(
+            harbor,
+            read.images,
+            judged,
+            rows,
+            judging.times.skew,
+            read.read_from,
+            read.problem,
+            too_young=await self._is_too_young(known, read.images, judged),
+        )
 
     async def unseen(self) -> list[str]:
         """A sentence for each Harbor that was not looked at yet: what it has is not known."""
         names = [one.name for one in self._settings().harbors]
         rows = await self._database.read(lambda c: [policies.harbor_row(c, name) for name in names])
         return [_unseen(one.name) for one in rows if one.last_look_at is None]
+
+    async def _is_too_young(
+        self, known: Known, images: Sequence[Image], judged: Sequence[Judged]
+    ) -> bool:
+        """Whether a policy that we did not read yet may bring what was pushed since then."""
+        skew = policies.used_skew(known.row.skew)
+        looked_at = known.row.last_look_at or 0
+        young = any((one.pushed_at or 0) - skew > looked_at for one in images)
+        if not young or any(one.answer.covers for one in judged):
+            return False
+        read = {one.policy.policy_id: one.policy.updated_at for one in known.rules}
+        return await self._reading.has_other_policies(known.row.name, read)
 
     async def again(self, source: Source, asked: Question) -> Source:
         """A source with its rows as they are by now."""

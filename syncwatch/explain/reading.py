@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from syncwatch.explain.causes import Rule
     from syncwatch.explain.judging import Made
     from syncwatch.harbor.client import HarborClient
+    from syncwatch.model import Millis
     from syncwatch.reference import Meant, Reference
     from syncwatch.runtime import Clock
     from syncwatch.store.database import Database
@@ -119,6 +120,20 @@ class Reading:
             return True
         except OutboundError as error:
             return error.kind not in ("forbidden", "unauthorized")
+
+    async def has_other_policies(self, harbor: str, read: Mapping[int, Millis | None]) -> bool:
+        """Whether Harbor has policies by now that were made or edited since they were `read`: by
+        id, when each was last edited. False where it cannot be asked."""
+        client = self._source(harbor)
+        if client is None:
+            return False
+        try:
+            async with asyncio.timeout(ASKED_FOR):
+                listed = await client.policies()
+        except (OutboundError, TimeoutError):
+            return False
+        edited = {one.id: wire.millis_or_none(one.update_time) for one in listed}
+        return any(read.get(one) != at for one, at in edited.items())
 
     async def made(
         self, harbor: str, rules: Sequence[Rule], images: Sequence[Image]

@@ -30,7 +30,8 @@ class Source:
 
     `read_from` is `harbor` where Harbor said what the reference names (or that there is none),
     `store` where it could not be asked and we knew it from before, None where nobody knows.
-    `skew` is Harbor's clock minus ours; `problem` one sentence.
+    `skew` is Harbor's clock minus ours; `problem` one sentence. `too_young` says that it was pushed
+    after the policies were last read: one that is younger may cover it.
     """
 
     harbor: str
@@ -40,6 +41,7 @@ class Source:
     skew: int
     read_from: str | None
     problem: str = ""
+    too_young: bool = False
 
 
 class ExplainQuery(Struct, frozen=True, kw_only=True):
@@ -171,7 +173,7 @@ EXPLAIN = Operation(
 
 def answer(asked: str, where: str, sources: Sequence[Source], notes: Sequence[str]) -> Explanation:
     """The whole answer of the API. `where` is the destination that was named, or ""."""
-    judged = sorted((one for source in sources for one in source.judged), key=_nearness)
+    judged = sorted((one for source in sources for one in source.judged), key=nearness)
     skews = {source.harbor: source.skew for source in sources}
     digests = {image.digest for source in sources for image in source.images if image.digest}
     return Explanation(
@@ -201,7 +203,7 @@ def _together(judged: Sequence[Judged], notes: Sequence[str]) -> str:
     return next(one for one in (NO, CANNOT_TELL, NOT_YET, YES) if one in brings)
 
 
-def _nearness(one: Judged) -> tuple[int, str, int]:
+def nearness(one: Judged) -> tuple[int, str, int]:
     """What covers it first, then what nearly does."""
     near = {True: 0, None: 1, False: 2}[one.answer.covers] + (one.answer.cause in FAR)
     return near, one.rule.policy.harbor, one.rule.policy.policy_id

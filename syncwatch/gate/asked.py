@@ -58,7 +58,7 @@ class GateQuery(msgspec.Struct, frozen=True):
         ),
     ]
     destination: Annotated[
-        tuple[Annotated[str, Meta(min_length=1)], ...],
+        tuple[Annotated[str, Meta(min_length=1, extra={"wants": "a name"})], ...],
         Meta(
             description="Harbor's name of an endpoint; none for all that expect it, or whose "
             "rules cover it now",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from syncwatch.explain.route import nobodys
+from syncwatch.explain.telling import nearness
 from syncwatch.gate.answers import (
     AGAIN_UNASKED,
     AtDestination,
@@ -20,6 +21,7 @@ from syncwatch.gate.deciding import (
     CANNOT_ASK,
     NOT_YET,
     USABLE,
+    Decided,
     beyond,
     decide,
     together,
@@ -59,16 +61,13 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class _There:
-    """A place with the destination that it is at, and how deep it has to be proven.
-
-    `unread` is why Harbor could not be asked of it; "" where it was.
-    """
+    """A place with the destination that it is at, how deep it has to be proven, and whose it is."""
 
     place: Place
     destination: Destination
     settings: DestinationSettings
     level: Level
-    unread: str
+    source: Source
 
     @property
     def wanted(self) -> Wanted:
@@ -144,15 +143,16 @@ class Evaluating:
             {one.wanted for one in reachable}, now - asked.max_age, LOOK_SECONDS
         )
         told = [
-            _told(one, seen.get(one.wanted), self._clock.now())
+            _told(asked, one, seen.get(one.wanted), self._clock.now())
             for one in await self._judged(question, sources, there)
         ]
         for source in unread:
             told += _unasked(asked, source)
-        told += _unmet(asked, [one.destination for one, _ in told], sources, notes)
+        told += _unmet(asked, told, sources, notes)
         if not told:
             return nowhere(asked.image, asked.destinations, *_why_nowhere(asked, sources, notes))
-        return _together(asked, question, sources, told)
+        digests = {one.place.digest for one in there} or _digests(sources)
+        return _together(asked, question.image.digest, digests, told)
 
     async def _judged(
         self, question: Question, sources: Sequence[Source], there: Sequence[_There]
@@ -173,7 +173,7 @@ class Evaluating:
         level = asked.level
         if level is None:
             level = Level(place.row.required_level) if place.row is not None else settings.level
-        return _There(place, destination, settings, level, _unread(source))
+        return _There(place, destination, settings, level, source)
 
 
 def _key(place: Place) -> tuple[int, str, str]:
@@ -211,7 +211,7 @@ def _has(source: Source) -> bool:
     return any(image.digest is not None for image in source.images)
 
 
-def _told(one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]:
+def _told(asked: Asked, one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]:
     """What is said of one place, and in how many seconds to ask again."""
     name, look = one.destination.name, seen.observation if seen is not None else None
     decided = (
@@ -219,12 +219,8 @@ def _told(one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]
         if seen is not None
         else beyond(one.place, name, one.level)
     )
-    if decided.status == ABSENT and one.unread:
-        # It is not there; whether it was pushed and may still come only Harbor can say.
-        words = f"{decided.message} {one.unread}"
-        decided = replace(
-            decided, status=CANNOT_ASK, reason=Reason.HARBOR_UNREACHABLE, message=words
-        )
+    if decided.status == ABSENT:
+        decided = _absent(asked, one.source, decided)
     there = AtDestination(
         destination=name,
         status=decided.status,
@@ -238,6 +234,21 @@ def _told(one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]
         pull=_pull(one) if decided.status == USABLE else None,
     )
     return there, decided.again
+
+
+def _absent(asked: Asked, source: Source, decided: Decided) -> Decided:
+    """It is not there and not expected, which may change where not all is known."""
+    if unread := _unread(source):
+        # Whether it was pushed, and may still come, only Harbor can say.
+        words, reason = f"{decided.message} {unread}", Reason.HARBOR_UNREACHABLE
+        return replace(decided, status=CANNOT_ASK, reason=reason, message=words)
+    if source.too_young:
+        return replace(decided, status=NOT_YET, reason=Reason.WAITING, message=_too_young(asked))
+    return decided
+
+
+def _too_young(asked: Asked) -> str:
+    return f"{asked.image} is younger than what is known of Harbor's policies."
 
 
 def _pull(one: _There) -> str:
@@ -255,42 +266,55 @@ def _unasked(asked: Asked, source: Source) -> list[tuple[AtDestination, int]]:
 
 
 def _unmet(
-    asked: Asked, met: Sequence[str], sources: Sequence[Source], notes: Sequence[str]
+    asked: Asked,
+    told: Sequence[tuple[AtDestination, int]],
+    sources: Sequence[Source],
+    notes: Sequence[str],
 ) -> list[tuple[AtDestination, int]]:
     """Destinations that were named, and that nothing brings it to."""
-    if any(not one for one in met):
+    met = {one.destination for one, _ in told}
+    if "" in met:
         return []
-    status, why = _why_nowhere(asked, sources, notes)
+    missing = [name for name in asked.destinations if name not in met]
+    why = {name: _why_nowhere(asked, sources, notes, name) for name in missing}
     return [
-        (unseen(name, status, f"{name}: {why}"), AGAIN_UNASKED)
-        for name in asked.destinations
-        if name not in met
+        (unseen(name, status, f"{name}: {words}"), AGAIN_UNASKED)
+        for name, (status, words) in why.items()
     ]
 
 
-def _why_nowhere(asked: Asked, sources: Sequence[Source], notes: Sequence[str]) -> tuple[int, str]:
+def _why_nowhere(
+    asked: Asked, sources: Sequence[Source], notes: Sequence[str], where: str = ""
+) -> tuple[int, str]:
     """Nothing has to be anywhere: because there is no such image, or no policy brings it."""
     unread = [_unread(one) for one in sources if _is_unread(one)]
     if notes or unread:
         return CANNOT_ASK, " ".join([*notes, *unread])
     if not any(map(_has, sources)):
         return ABSENT, f"Harbor has no image {asked.image}, and nothing is known of it here."
+    if any(one.too_young for one in sources):
+        return NOT_YET, _too_young(asked)
     judged = [one for source in sources for one in source.judged]
-    if not judged:
+    about = [one for one in judged if where in ("", one.destination)] or judged
+    if not about:
         return ABSENT, f"no policy brings {asked.image} there."
-    return ABSENT, f"{asked.image} is not brought there. {judged[0].answer.why}"
+    nearest = min(about, key=nearness)
+    return ABSENT, f"{asked.image} is not brought there. {nearest.answer.why}"
+
+
+def _digests(sources: Sequence[Source]) -> set[str]:
+    return {image.digest for source in sources for image in source.images if image.digest}
 
 
 def _together(
     asked: Asked,
-    question: Question,
-    sources: Sequence[Source],
+    pinned: str,
+    digests: set[str],
     told: Sequence[tuple[AtDestination, int]],
 ) -> GateAnswer:
     deciding = together([one.status for one, _ in told], any_of_them=asked.any)
     one, again = told[deciding]
-    digests = {image.digest for source in sources for image in source.images if image.digest}
-    digest = question.image.digest or (digests.pop() if len(digests) == 1 else None)
+    digest = pinned or (next(iter(digests)) if len(digests) == 1 else None)
     others = sum(each.status != USABLE for each, _ in told) - (one.status != USABLE)
     more = f" ({others} more of {len(told)} are not usable either.)" if others else ""
     return GateAnswer(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from syncwatch.explain.causes import COVERS_NOW, Cause
+from syncwatch.explain.telling import nearness
 from syncwatch.model import SECOND, Operation, Reason, State, Trigger
 
 if TYPE_CHECKING:
@@ -58,16 +59,13 @@ def places(asked: Question, source: Source, now: Millis) -> list[Place]:
     found: dict[tuple[int, str], Place] = {}
     pushed_at = max((one.pushed_at or 0 for one in source.images), default=0)
     for one in _by_rules(asked, source, Place(0, "", reference, digest), now):
-        key = (one.destination_id, one.repository)
-        found[key] = replace(found.get(key, one), promised=_first(found.get(key), one))
+        known = found.get((one.destination_id, one.repository))
+        if known is None or (known.promised is None and one.promised is not None):
+            found[one.destination_id, one.repository] = one
     for told in source.rows:
         if _counts(told.row, pushed_at):
             _enter(found, told.row, reference, digest)
     return list(found.values())
-
-
-def _first(known: Place | None, one: Place) -> Reason | None:
-    return (known.promised if known else None) or one.promised
 
 
 def _named(source: Source) -> str | None:
@@ -75,14 +73,16 @@ def _named(source: Source) -> str | None:
     for image in source.images:
         if image.digest is not None:
             return image.digest
-    rows = [told.row for told in source.rows if told.row.operation == Operation.COPY]
+    rows = sorted(
+        (told.row for told in source.rows), key=lambda one: one.operation != Operation.COPY
+    )
     return next((row.digest for row in rows), None)
 
 
 def _by_rules(asked: Question, source: Source, blank: Place, now: Millis) -> Iterator[Place]:
     named = bool(asked.destinations or asked.wanted.destinations)
     there = any(image.digest is not None for image in source.images)
-    for one in source.judged:
+    for one in sorted(source.judged, key=nearness):
         answer = one.answer
         if answer.destination_id not in asked.allowed or answer.repository is None:
             continue
@@ -118,7 +118,8 @@ def _ended(one: Judged, image: Image) -> bool:
 
 def _counts(row: Row[Any], pushed_at: Millis) -> bool:
     """Whether a row is about this push (Harbor's clock), and not about one that ended before."""
-    ended_before = row.state == State.CLOSED and row.pushed_at < pushed_at
+    over = row.state == State.CLOSED or row.operation == Operation.DELETION
+    ended_before = over and row.pushed_at < pushed_at
     return row.reason == Reason.BY_HAND or not ended_before
 
 

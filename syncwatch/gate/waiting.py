@@ -33,6 +33,9 @@ HELD = frozenset({NOT_YET, CANNOT_ASK})
 AGAIN_EVERY = 5.0
 """Seconds after which Harbor is asked again for those who wait: a tag may move."""
 
+GROUPS_A_SECOND = 5
+"""So many images are asked of Harbor a second, at most, only because somebody waits for them."""
+
 WAITING_MOST = 10_000
 """So many may wait; whoever comes then is told to come back."""
 
@@ -161,7 +164,7 @@ class Waiting:
         """Make answers for a group, as long as somebody waits."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_EVERY):
+                async with asyncio.timeout(max(AGAIN_EVERY, len(self._groups) / GROUPS_A_SECOND)):
                     await group.wanted.wait()
             group.wanted.clear()
             group.begun += 1

@@ -85,7 +85,7 @@ class SeenPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy with its present revision."""
+    """A policy with its present revision; `updated_at` is Harbor's time of its last edit."""
 
     harbor: str
     policy_id: int
@@ -94,6 +94,7 @@ class Policy:
     revision: int
     rules: Rules
     gone_at: Millis | None
+    updated_at: Millis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ def known_policies(connection: Connection, harbor: str | None = None) -> list[Po
             row.revision,
             rules_of(row.rules),
             row.gone_at,
+            row.updated_at,
         )
         for row in connection.execute(query)
     ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from asking_the_gate import gate
 from running import running, settings_file, until
 from scene import DESTINATION, POLICY, REPOSITORY, scene
 
 from syncwatch.lab import images
 from syncwatch.lab.faults import Fault
+from syncwatch.lab.harbor import LabHarbor
 from syncwatch.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
@@ -153,6 +155,53 @@ async def test_absent_where_no_rule_brings_it(tmp_path: Path) -> None:
             told = await gate(watched, "other/web:1.0", *named)
             assert told.short[:2] == (404, None), told.body
             assert POLICY in told.body["message"]
+
+
+async def test_a_policy_made_a_moment_ago_may_bring_it(tmp_path: Path) -> None:
+    settings = {"policies_every": "1h", "poll_every": "1h", "sweep_every": "1h"}
+    async with (
+        scene(tmp_path, harbor=settings) as stage,
+        stage.watched(webhooks=False) as watched,
+    ):
+        stage.harbor.create_project("new")
+        stage.harbor.pause_queue()
+        stage.harbor.create_policy("young", DESTINATION, pattern="new/**")
+        stage.push("1.0", repository="new/web")
+        for named in ([], [DESTINATION]):
+            told = await gate(watched, "new/web:1.0", *named)
+            assert told.status == 409, told.body
+            assert "younger than what is known of Harbor's policies" in told.body["message"]
+
+
+async def test_of_two_harbors_the_one_that_brings_it_there_says_the_digest(
+    tmp_path: Path,
+) -> None:
+    async with (
+        LabHarbor().serving() as second,
+        LabRegistry("cluster2").serving() as registry,
+        scene(tmp_path) as stage,
+    ):
+        second.create_project("apps")
+        second.create_registry("cluster2", registry.url)
+        second.create_policy("to-cluster2", "cluster2", pattern="apps/**")
+        user, password = second.create_robot("syncwatch")
+        document = yaml.safe_load(stage.config.read_text())
+        document["harbors"].append(
+            document["harbors"][0]
+            | {"name": "second", "url": second.url, "username": user, "password": password}
+        )
+        stage.config.write_text(yaml.safe_dump(document))
+        async with stage.watched() as watched:
+            digest = stage.push("1.0", "ours")
+            other = second.push(REPOSITORY, "1.0", images.image("theirs"))
+            told = await gate(watched, IMAGE, DESTINATION, wait="20s")
+            assert (told.status, told.body["digest"]) == (200, digest), told.body
+            told = await gate(watched, IMAGE, "cluster2", wait="20s")
+            assert (told.status, told.body["digest"]) == (200, other), told.body
+            await watched.row(reference="1.0", harbor="main", state="verified")
+            stage.harbor.delete_artifact(REPOSITORY, "1.0")
+            told = await gate(watched, IMAGE, DESTINATION, max_age="0s")
+            assert told.body["digest"] in (None, digest), told.body
 
 
 @pytest.mark.parametrize("image", ["docker.io/library/busybox:1", "stranger.example.com/a/b:1"])
