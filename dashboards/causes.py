@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from building import GREEN, GREY, ORANGE, PURPLE, RED, Query, Row, lines, number, rows, switches
 from queries import (
     DESTINATIONS,
+    DESTINATIONS_PAUSED,
     DESTINATIONS_UP,
     HARBORS,
     HARBORS_UP,
@@ -34,7 +35,11 @@ BY_PAIR = "{{policy}} → {{destination}}"
 PAIR = ("policy", "destination")
 FALSE_SUCCESS = "syncwatch_false_success_total"
 LOST = "syncwatch_lost_total"
-ASKED = {"1": ("can be asked", GREEN), "0": ("cannot be asked", PURPLE)}
+ASKED = {
+    "1": ("can be asked", GREEN),
+    "0": ("cannot be asked", PURPLE),
+    "2": ("in maintenance", GREY),
+}
 NONE_BAD = ((None, GREEN), (1, RED))
 """A count that should be 0."""
 
@@ -299,12 +304,9 @@ def _who_can_be_asked() -> statetimeline.Panel:
         "Who can be asked?",
         "Each Harbor and each destination: whether it answers, and accepts our"
         " credential. While it does not, nothing new is known of its images, and they"
-        " are unknown rather than failed.",
+        " are unknown rather than failed. One in maintenance may be away.",
         Query(HARBORS_UP, "Harbor {{harbor}}"),
-        Query(
-            DESTINATIONS_UP,
-            "{{destination}}",
-        ),
+        Query(f"2 * ({DESTINATIONS_PAUSED}) or {DESTINATIONS_UP}", "{{destination}}"),
         words=ASKED,
         docs="findings.md",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from building import BLUE, GREEN, ORANGE, PURPLE, RED, Query, Row, lines, number, rows
 from queries import (
     DESTINATIONS,
+    DESTINATIONS_PAUSED,
     DESTINATIONS_UP,
     LAG,
     OLDEST_OPEN,
@@ -141,8 +142,8 @@ def _destinations_silent() -> stat.Panel:
     return number(
         "Destinations silent",
         "Destinations whose registry does not answer us or refuses our credential."
-        " Nothing can be proven there until that is mended.",
-        f"sum (1 - {DESTINATIONS_UP})",
+        " Nothing can be proven there until that is mended. Those in maintenance do not count.",
+        f"sum (1 - ({DESTINATIONS_UP} unless {DESTINATIONS_PAUSED}))",
         colors=((None, GREEN), (1, PURPLE)),
         docs="findings.md",
     )

@@ -109,4 +109,7 @@ def _sum(*by: str) -> str:
 OVERDUE = of_policies("syncwatch_expectations_overdue")
 OLDEST_OPEN = of_policies("syncwatch_oldest_open_seconds")
 DESTINATIONS_UP = f"max by (harbor, destination) (syncwatch_destination_up{{{DESTINATIONS}}})"
+DESTINATIONS_PAUSED = (
+    f"max by (harbor, destination) (syncwatch_destination_paused{{{DESTINATIONS}}}) == 1"
+)
 HARBORS_UP = f"max by (harbor) (syncwatch_harbor_up{{{HARBORS}}})"
