@@ -106,6 +106,8 @@ def _unexpected(place: Place, where: str, look: Observation | None) -> Decided:
     damaged = look is not None and look.served == place.digest
     if damaged and reason is not Reason.MISSING:
         return Decided(FAILED, None, reason, f"{name} {told}.")
+    if place.kept and look is not None and look.served is None:
+        return Decided(NOT_YET, None, Reason.WAITING, f"{name} is not there yet.")
     if place.promised is not None:
         return Decided(NOT_YET, None, place.promised, f"{name} {told} yet. {place.why}")
     if place.leaving:

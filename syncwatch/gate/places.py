@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from syncwatch.explain.causes import COVERS_NOW, Cause
 from syncwatch.explain.telling import nearness
-from syncwatch.model import SECOND, Operation, Reason, State, Trigger
+from syncwatch.model import MINUTE, Operation, Reason, State, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from syncwatch.explain.weighing import Judged
     from syncwatch.model import Millis
 
-PLANNED_WITHIN = 60 * SECOND
-"""So soon after its push, or its run, an image is written down."""
+PLANNED_WITHIN = 2 * MINUTE
+"""So soon after its push, or its run, an image is written down; without a tag it waits a minute for
+an index that claims it."""
 
 _NEAREST = (State.VERIFIED, State.PENDING, State.UNKNOWN, State.FAILED)
 """Of two policies that bring an image to one place, the one that is further decides."""
@@ -32,7 +33,8 @@ class Place:
     """A name at a destination (by its id) that has to serve `digest`.
 
     `row` is what expects it there. `promised` is set where nothing is written down yet although a
-    policy brings it; `leaving` where it is to be deleted there. `why` is the policy's sentence.
+    policy brings it; `leaving` where it is to be deleted there; `kept` where the policy leaves what
+    the name served when it was last looked at. `why` is the policy's sentence.
     """
 
     destination_id: int
@@ -42,6 +44,7 @@ class Place:
     row: Row[Any] | None = None
     promised: Reason | None = None
     leaving: bool = False
+    kept: bool = False
     why: str = ""
 
     @property
@@ -94,6 +97,7 @@ def _by_rules(asked: Question, source: Source, blank: Place, now: Millis) -> Ite
                 destination_id=answer.destination_id,
                 repository=answer.repository,
                 promised=_promised(one, source.skew, now) if there else None,
+                kept=answer.cause is Cause.NOT_OVERRIDDEN,
                 why=answer.why,
             )
 
@@ -106,8 +110,8 @@ def _promised(one: Judged, skew: int, now: Millis) -> Reason | None:
     since = answer.expected_since
     soon = since is not None and since - skew > now - PLANNED_WITHIN
     if one.rule.today.rules.trigger == Trigger.EVENT_BASED:
-        # What is part of something else is never written down by itself.
-        waits = soon or one.certain
+        # What is part of something else, or lost its tag, is not written down any more.
+        waits = soon or (one.certain and image.tag)
         return Reason.WAITING if waits and not _ended(one, image) else None
     return Reason.SCHEDULED if soon else None
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from asking_the_gate import gate
 from running import running, settings_file, until
-from scene import DESTINATION, POLICY, REPOSITORY, scene
+from scene import DESTINATION, POLICY, REPOSITORY, edit, scene
 
 from syncwatch.lab import images
 from syncwatch.lab.faults import Fault
@@ -307,14 +307,46 @@ async def test_a_part_of_an_index_that_is_not_there_is_not_waited_for(tmp_path: 
         stage.harbor.push(REPOSITORY, "1.0", index)
         await watched.row(reference="1.0", state="verified")
         child = stage.registry.lose_child(REPOSITORY, "1.0")
-        # As if it had been pushed two minutes ago.
-        stage.harbor.switches.clock_skew = 120.0
+        # As if it had been pushed a while ago.
+        stage.harbor.switches.clock_skew = 180.0
 
         async def is_no() -> bool:
             told = await gate(watched, f"{REPOSITORY}@{child}", DESTINATION, max_age="0s")
             return told.status == 404
 
         await until(is_no)
+
+
+async def test_the_digest_of_a_tag_that_moved_on_is_not_waited_for(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        old = stage.push("1.0", "old")
+        await watched.row(reference="1.0", state="verified", digest=old)
+        stage.push("1.0", "new")
+        await watched.row(reference="1.0", state="closed", digest=old)
+        stage.registry.lose_manifest(REPOSITORY, old)
+        # As if it had been pushed a while ago.
+        stage.harbor.switches.clock_skew = 180.0
+
+        async def is_no() -> bool:
+            told = await gate(watched, f"{REPOSITORY}@{old}", DESTINATION, max_age="0s")
+            return told.status == 404
+
+        await until(is_no)
+
+
+async def test_what_a_policy_would_have_kept_and_is_gone_may_come(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage:
+        edit(stage.harbor, POLICY, override=False)
+        async with stage.watched() as watched:
+            old = stage.push("1.0", "old")
+            await watched.row(reference="1.0", state="verified")
+            stage.harbor.pause_queue()
+            stage.harbor.switches.drop_webhooks = True
+            stage.registry.lose_tag(REPOSITORY, "1.0")
+            stage.registry.lose_manifest(REPOSITORY, old)
+            stage.push("1.0", "new")
+            told = await gate(watched, IMAGE, DESTINATION)
+            assert told.status == 409, told.body
 
 
 async def test_deeper_than_configured(tmp_path: Path) -> None:
