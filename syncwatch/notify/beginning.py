@@ -35,7 +35,8 @@ def prepare(
 
     def host(destination: Destination) -> str:
         own = entry(settings, destination)
-        return own.pull_host or urlsplit(own.url or destination.url).netloc
+        # Harbor's endpoint URL may hold a password: never to a receiver, nor into the outbox.
+        return own.pull_host or urlsplit(own.url or destination.url).netloc.rpartition("@")[2]
 
     if receiver is not None:
         wanted = notifications.Wanted(frozenset(receiver.events), host)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -253,6 +255,29 @@ async def test_a_reload_changes_what_is_told_and_whom_and_switches_it_off(tmp_pa
         await waiting(watched, 0)
     assert before.told == [(EVERYWHERE, "apps/web:1.0")]
     assert after.told == [(VERIFIED, "apps/web:2.0")]
+
+
+async def test_a_password_in_harbors_url_of_a_registry_is_in_no_event_and_not_in_the_outbox(
+    tmp_path: Path,
+) -> None:
+    async with telling(tmp_path, destination=OFTEN) as (stage, receiver):
+        (endpoint,) = stage.harbor.world.registries.values()
+        endpoint.url = endpoint.url.replace("://", "://robot:of-the-endpoint@")
+        async with stage.watched() as watched:
+            digest = stage.push("1.0")
+            await receiver.hears((VERIFIED, "apps/web:1.0"), (EVERYWHERE, "apps/web:1.0"))
+            stage.registry.lose_tag(REPOSITORY, "1.0")
+            events = await receiver.hears((FAILED, "apps/web:1.0"))
+            await waiting(watched, 0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "syncwatch.db")) as store:
+        outbox = store.execute("select event, data from notifications").fetchall()
+    assert {event for event, _ in outbox} == {VERIFIED, FAILED, EVERYWHERE}
+    places = [place for one in events for place in one["data"].get("destinations", [one["data"]])]
+    host = stage.registry.host
+    assert {one["image"] for one in places} == {f"{host}/{REPOSITORY}:1.0"}
+    assert {one["pinned"] for one in places} == {f"{host}/{REPOSITORY}@{digest}"}
+    assert "robot" not in f"{events}{outbox}"
+    assert "of-the-endpoint" not in f"{events}{outbox}"
 
 
 async def test_without_a_receiver_nothing_is_written_or_shown(tmp_path: Path) -> None:
