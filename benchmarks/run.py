@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, and one Markdown table of what they measured.
 
-Takes about five minutes. Nothing leaves the loopback interface. Run it where nothing else runs.
+Takes about seven minutes. Nothing leaves the loopback interface. Run it where nothing else runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import checks
 import depth
+import gate
 import intake
 import isolation
+import page
 import plain
 import start
 from measuring import Figure, machine, table
@@ -24,7 +26,7 @@ def main() -> None:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="syncwatch-benchmarks-") as name:
         told = machine(Path(name))
-        for benchmark in (intake, checks, depth, plain, isolation, start):
+        for benchmark in (intake, checks, depth, plain, isolation, start, gate, page):
             folder = Path(name) / benchmark.__name__
             folder.mkdir()
             figures += benchmark.measure(folder)
