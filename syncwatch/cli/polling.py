@@ -157,4 +157,4 @@ class Polling:
             return Known(CANNOT_TELL, words, away=True)
         except MalformedError as error:
             return Known(CANNOT_TELL, str(error), settled=True)
-        return judge(told, str(self._daemon.refused(told)))
+        return judge(told, str(self._daemon.refused(told)), image.reference.digest)

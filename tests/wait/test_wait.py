@@ -16,7 +16,7 @@ import pytest
 import typer
 from running import until
 from servers import free_port
-from stand_in import DIGEST, WEB, Gate, standing_in, start, wait
+from stand_in import DIGEST, WEB, Gate, standing_in, start, told, wait
 from typer.testing import CliRunner
 
 from syncwatch.cli import app
@@ -198,6 +198,59 @@ async def test_what_is_not_the_gate_cannot_tell_and_is_not_waited_for(
         ended = await wait(gate.url, WEB, "--fail-open")
         assert (ended.code, ended.out, len(gate.asked)) == (4, "", 1)
         assert words in ended.err
+
+
+def altered(of: int, **changes: object) -> str:
+    return json.dumps(told(WEB, of) | changes)
+
+
+def at_cluster1(of: int, **changes: object) -> list[object]:
+    return [told(WEB, of)["destinations"][0] | changes]
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (200, altered(404, usable=True)),
+        (200, altered(200, usable=False)),
+        (200, altered(200, usable="yes")),
+        (200, altered(200, usable=1)),
+        (200, altered(200, status="200")),
+        (200, altered(200, status=204)),
+        (404, altered(200)),
+        (503, altered(200)),
+        (200, altered(200, destinations=[])),
+        (200, altered(200, destinations=at_cluster1(409))),
+        (200, altered(200, destinations="x", digest=5)),
+        (200, altered(200, destinations=at_cluster1(200, pull=["x"]))),
+        (200, altered(200, digest=None)),
+        (200, altered(200, digest=5)),
+        (200, altered(200, digest="latest")),
+        (200, altered(200, digest="sha256:" + "AB" * 32)),
+        (200, '{"destinations": []}'),
+        (409, '{"destinations": [{"x": 1}], "status": 409}'),
+        (422, altered(422, destinations=[5])),
+        (422, altered(422, message=None)),
+        (404, altered(404, destinations=None)),
+    ],
+)
+async def test_an_answer_that_is_not_whole_is_neither_yes_nor_no(status: int, text: str) -> None:
+    async with standing_in(raw=(status, text)) as gate:
+        ended = await wait(gate.url, WEB, "--fail-open")
+        assert (ended.code, ended.out, len(gate.asked)) == (4, "", 1), ended.err
+        assert "what answers for the gate cannot be relied on: " in ended.err
+        assert "Traceback" not in ended.err
+
+
+async def test_a_no_under_a_200_is_a_no_and_another_digest_is_not_the_one() -> None:
+    for status, code in ((404, 1), (422, 1), (409, 3), (503, 4)):
+        async with standing_in(raw=(200, altered(status))) as gate:
+            ended = await wait(gate.url, WEB, "--timeout", "0s")
+            assert (ended.code, ended.out) == (code, ""), ended.err
+    async with standing_in(raw=(200, altered(200))) as gate:
+        ended = await wait(gate.url, "apps/web@sha256:" + "cd" * 32)
+        assert (ended.code, ended.out) == (4, "")
+        assert "another digest than was asked for" in ended.err
 
 
 async def test_a_wrong_token_ends_it_at_once_and_is_never_shown(tmp_path: Path) -> None:
