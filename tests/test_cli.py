@@ -145,11 +145,29 @@ async def test_ctrl_c_before_there_is_an_answer_ends_with_4(
     assert err == b"syncwatch: ended before it was known\n"
 
 
+async def test_a_bug_of_ours_ends_with_4_and_never_with_no() -> None:
+    program = (
+        "from syncwatch import cli\n"
+        "@cli.app.command()\n"
+        "def crash():\n"
+        "    raise ValueError('a-password')\n"
+        "cli.main()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, "crash"), stdout=PIPE, stderr=PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out) == (4, b"")
+    assert b"this is a bug of syncwatch, and nothing can be told: ValueError at " in err
+    assert b"a-password" not in err
+    assert b"Traceback" not in err
+
+
 async def test_a_good_file_is_called_good(tmp_path: Path) -> None:
     path = write(tmp_path / "good.yml", GOOD)
     ended = await syncwatch("config", "check", "-c", str(path))
     assert (ended.code, ended.err) == (0, "")
-    assert "good" in ended.out
+    assert ended.out == f"{path}: good (1 harbor, 0 destinations named)\n"
 
 
 @pytest.mark.parametrize("command", [["config", "check"], ["serve"]], ids=" ".join)

@@ -56,6 +56,12 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read our output has enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # noqa: BLE001 - Python would end with 1, and that is a "no"
+        from syncwatch.runtime import where  # noqa: PLC0415
+
+        # Without its text, which may hold anything.
+        bug = f"{type(error).__name__} at {where(error)}"
+        _die(f"syncwatch: this is a bug of syncwatch, and nothing can be told: {bug}", CANNOT_TELL)
 
 
 def _die(message: str, code: int) -> NoReturn:
@@ -178,7 +184,12 @@ def config_check(config: ConfigFile = Path("syncwatch.yml")) -> None:
 
     settings = load(config)
     harbors, destinations = len(settings.harbors), len(settings.destinations)
-    typer.echo(f"{config}: good ({harbors} harbors, {destinations} destinations named)")
+    told = f"{_count(harbors, 'harbor')}, {_count(destinations, 'destination')} named"
+    typer.echo(f"{config}: good ({told})")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 @config_app.command("schema")
