@@ -50,7 +50,7 @@ class Daemon:
     """A daemon to be asked many questions over one pool of connections; `async with` closes it.
 
     At most `concurrency` are under way at once, each `timeout` seconds long at most.
-    Raises ConfigError for a `url` that is none, and SyncwatchError for a token that cannot be read.
+    Raises ConfigError for a `url` that is none and for a token that cannot be read.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ async def ask(
     """One question: the daemon's JSON answer; with a `body` it is sent by POST.
 
     Raises SyncwatchError when it cannot be had, RefusedError where the daemon says why not, and
-    ConfigError for a `url` that is none.
+    ConfigError for a `url` that is none and for a token that cannot be read.
     """
     async with Daemon(url=url, config=config, token_file=token_file) as daemon:
         told = await daemon.ask(path, body)
@@ -161,11 +161,22 @@ def _checked(url: str) -> str:
 
 def _token(token_file: Path | None) -> str:
     if token_file is None:
-        return os.environ.get("SYNCWATCH_TOKEN", "")
+        return _sendable("SYNCWATCH_TOKEN", os.environ.get("SYNCWATCH_TOKEN", ""))
+    name = f"--token-file: {token_file}"
     try:
-        return token_file.read_text().strip()
+        return _sendable(name, token_file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SyncwatchError(f"{token_file} cannot be read: {error.strerror}") from None
+        raise ConfigError([f"{name} cannot be read: {error.strerror}"]) from None
+    except ValueError:
+        raise ConfigError([f"{name} is not UTF-8; it has to hold the token alone"]) from None
+
+
+def _sendable(name: str, text: str) -> str:
+    """The token as a header has it."""
+    token = text.strip()
+    if not token.isprintable():
+        raise ConfigError([f"{name} has to hold the token alone, in one line"])
+    return token
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

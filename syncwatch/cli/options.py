@@ -52,6 +52,10 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("syncwatch: ended before it was known", err=True)
             raise SystemExit(CANNOT_TELL) from None
+        except typer.BadParameter as error:
+            # What Typer's own reading of a value puts before its sentence.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

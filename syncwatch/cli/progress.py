@@ -82,7 +82,8 @@ class Progress:
         return spinner
 
     def _line(self) -> str:
-        after = seconds(time.monotonic() - self._began)
+        past = time.monotonic() - self._began
+        after = "0s" if past < 1 else seconds(past)
         usable, _, rest = self._summary().partition("; ")
         return f"{usable} after {after}" + (f"; waiting for {rest}" if rest else "")
 

@@ -75,7 +75,7 @@ async def test_what_is_not_there_yet_is_waited_for_by_long_polls() -> None:
         assert (ended.code, ended.out, len(gate.asked)) == (0, f"{PINNED}\n", 2)
         lines = ended.err.splitlines()
         assert lines[0] == (
-            f"0 of 1 usable after 0; waiting for {WEB} pending/copying at cluster1: "
+            f"0 of 1 usable after 0s; waiting for {WEB} pending/copying at cluster1: "
             "This is what a 409 says."
         )
         assert lines[-1] == "syncwatch: 1 of 1 usable"
@@ -278,7 +278,10 @@ async def test_a_question_that_the_daemon_refuses_is_a_usage_error() -> None:
         ([], "name at least one REF"),
         ([WEB, "--timeout", "soon"], "--timeout: not a duration"),
         ([WEB, "--max-age", "5"], "--max-age: not a duration"),
-        ([WEB, "--level", "deep"], "deep"),
+        (
+            [WEB, "--token-file", "/there/is/none"],
+            "--token-file: /there/is/none cannot be read: No",
+        ),
         (["https://harbor.example.com/apps/web"], "is a URL; write [HOST/]REPOSITORY"),
         (["-f", "there-is-no-such.yaml"], "there-is-no-such.yaml cannot be read: No such file"),
         ([WEB, "--url", "127.0.0.1:8081"], "--url: not an address"),
@@ -288,6 +291,28 @@ def test_what_cannot_be_meant_so_is_a_usage_error(arguments: list[str], words: s
     result = CliRunner().invoke(app, ["wait", *arguments], env={"COLUMNS": "200"})
     assert isinstance(result.exception, ConfigError) or result.exit_code == 2
     assert words in f"{result.exception}{result.output}"
+
+
+async def test_a_choice_that_is_none_names_the_choices_and_a_token_that_is_none_its_file(
+    tmp_path: Path,
+) -> None:
+    ended = await wait("", WEB, "--level", "deep", COLUMNS="200")
+    assert ended.code == 2
+    assert "for '--level': 'deep' is not one of 'matched', 'readable', 'pulled'." in ended.err
+    token = tmp_path / "token"
+    for content, words in (
+        (b"\xff\xfe", f"--token-file: {token} is not UTF-8; "),
+        (b"one\ntwo\n", f"--token-file: {token} has to hold the token alone, in one line"),
+    ):
+        token.write_bytes(content)
+        ended = await wait("http://127.0.0.1:9", WEB, "--token-file", str(token))
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.startswith(words)
+    ended = await wait("http://127.0.0.1:9", WEB, SYNCWATCH_TOKEN="one\ntwo")
+    assert (ended.code, ended.err) == (
+        2,
+        "SYNCWATCH_TOKEN has to hold the token alone, in one line\n",
+    )
 
 
 async def test_retry_after_is_kept_where_the_answer_was_not_held_back() -> None:
@@ -361,7 +386,9 @@ async def test_a_terminal_shows_one_line_that_goes_when_it_is_over() -> None:
                 shown += os.read(ours, 65536)
             except BlockingIOError:
                 return False
-            return "0 of 1 usable after 0; waiting for apps/web:1.4.0 pending/copying" in str(shown)
+            return "0 of 1 usable after 0s; waiting for apps/web:1.4.0 pending/copying" in str(
+                shown
+            )
 
         await until(is_shown)
         gate.open_gate.set()
