@@ -127,3 +127,21 @@ async def test_what_is_done_by_hand_is_told_and_stands_in_the_timeline(tmp_path:
         assert {"look asked for", "paused", "resumed", "closed/by_hand"} <= {
             one["what"] for one in told["timeline"]
         }
+
+
+async def test_where_nobody_may_write_the_setting_is_named_and_it_is_configuration(
+    tmp_path: Path,
+) -> None:
+    async with LabHarbor().serving() as harbor:
+        user, password = harbor.create_robot("syncwatch")
+        login = {"url": harbor.url, "username": user, "password": password}
+        async with running(settings_file(tmp_path, login), ready=False) as watched:
+            for arguments in (
+                ["look", "apps/web:v1"],
+                ["close", "1"],
+                ["pause", "cluster1", "--for", "1h"],
+                ["resume", "cluster1"],
+            ):
+                ended = await run(watched, *arguments)
+                assert (ended.code, ended.out) == (2, ""), arguments
+                assert "the configuration has neither token nor token_file; set one" in ended.err

@@ -1,6 +1,7 @@
 """Commands that write: a look asked for now, an expectation closed, a destination paused.
 
-The daemon writes, and says who and when in the timeline; without a token configured nobody may.
+The daemon writes, and says who and when in the timeline; without a token configured nobody may,
+and that is a matter of configuration (2).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import typer
 
 from syncwatch.cli.options import CANNOT_TELL, NO, USAGE, ListenFile, TokenFile, UrlOption
 
-REFUSED = {400: USAGE, 404: NO}
-"""Exit codes of what the daemon refuses: it cannot be meant so; there is no such thing."""
+REFUSED = {400: USAGE, 403: USAGE, 404: NO}
+"""Exit codes of what the daemon refuses: it cannot be meant so; its configuration lets nobody
+write; there is no such thing."""
 
 By = Annotated[str | None, typer.Option(help="Who says so. Default: your login.", metavar="NAME")]
 Note = Annotated[str | None, typer.Option(help="Why, in one line.", metavar="TEXT")]
