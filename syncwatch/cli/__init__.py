@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -53,9 +52,6 @@ def main() -> None:
         _die(str(error), USAGE)
     except SyncwatchError as error:
         _die(f"syncwatch: {error}", CANNOT_TELL)
-    except BrokenPipeError:
-        # Whoever read our output has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 - Python would end with 1, and that is a "no"
         from syncwatch.runtime import where  # noqa: PLC0415
 

@@ -6,6 +6,8 @@ Exit codes: 0 yes · 1 no, and why · 2 usage or configuration · 3 not yet · 4
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,7 +42,8 @@ TokenFile = Annotated[
 
 
 class Commands(TyperGroup):
-    """All commands. Ctrl-C ends one before it can tell what was asked: 4.
+    """All commands. Ctrl-C ends one before it can tell what was asked: 4; so does a reader of its
+    output that goes away.
 
     `serve` and `demo` are ended in no other way; they listen for it themselves, and exit with 0.
     """
@@ -51,6 +54,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("syncwatch: ended before it was known", err=True)
+            raise SystemExit(CANNOT_TELL) from None
+        except BrokenPipeError:
+            # Typer would end with 1, and that is a "no"; nobody has read what it was.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(CANNOT_TELL) from None
         except typer.BadParameter as error:
             # What Typer's own reading of a value puts before its sentence.

@@ -17,6 +17,7 @@ import typer
 from running import until
 from servers import free_port
 from stand_in import DIGEST, WEB, Gate, standing_in, start, told, wait
+from test_cli import SYNCWATCH
 from typer.testing import CliRunner
 
 from syncwatch.cli import app
@@ -365,6 +366,21 @@ async def test_ctrl_c_and_sigterm_end_it_before_it_is_known(number: signal.Signa
         assert (ended.code, ended.out) == (4, "")
         assert "ended before it was known" in ended.err
         assert "Traceback" not in ended.err
+
+
+async def test_output_that_nobody_reads_is_no_no() -> None:
+    async with standing_in() as gate:
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = await asyncio.create_subprocess_exec(
+            *(SYNCWATCH, "wait", WEB, "--url", gate.url),
+            stdout=writing,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        os.close(writing)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 4
+        assert b"Traceback" not in err
 
 
 async def test_a_terminal_shows_one_line_that_goes_when_it_is_over() -> None:
