@@ -12,6 +12,7 @@ out. `wants` in `Meta(extra={"wants": â€¦})` completes the sentence "limit is â€
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -34,6 +35,7 @@ LONGEST = 1000
 SHOWN = 64
 """Characters of what somebody sent that a refusal repeats."""
 
+_NUMBER = re.compile("-?[0-9]+")
 _HOST = r"(?:(?:\[[0-9a-f:.]+\]|[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*)(?::[0-9]{1,5})?/)?"
 _NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _END = r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
@@ -141,7 +143,8 @@ def refusals(guard: Guard, *, body: bool) -> dict[int, Answer]:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a form: its type without None, and what a value has to be, in words."""
+    """One parameter of a form: its type without None, what a value has to be, in words,
+    whether that is a whole number, and how often at most it may be written where it is repeated."""
 
     name: str
     type: Any
@@ -149,6 +152,8 @@ class Parameter:
     required: bool
     repeated: bool
     wants: str
+    number: bool = False
+    most: int | None = None
 
 
 @cache
@@ -170,7 +175,10 @@ def _parameter(known: inspect.Field, hint: Any) -> Parameter:
     if isinstance(kind, inspect.Metadata):
         extra, kind = extra | (kind.extra or {}), kind.type
     repeated = isinstance(kind, inspect.ListType | inspect.VarTupleType)
-    wants = extra.get("wants") or _wanted(kind.item_type if repeated else kind)
+    item = kind.item_type if repeated else kind
+    if isinstance(item, inspect.Metadata):
+        extra = (item.extra or {}) | extra
+    wants = extra.get("wants") or _wanted(item)
     return Parameter(
         known.encode_name,
         _plain(hint),
@@ -178,6 +186,8 @@ def _parameter(known: inspect.Field, hint: Any) -> Parameter:
         known.required,
         repeated,
         wants,
+        isinstance(kind, inspect.IntType),
+        kind.max_length if repeated else None,
     )
 
 
@@ -220,7 +230,7 @@ def read_query(pairs: Iterable[tuple[str, str]], form: type[Form]) -> Form:
     for name, value in pairs:
         if name not in known:
             raise QueryError(_unknown(name, known))
-        _checked_text(name, value)
+        _checked_text(known[name], value)
         given.setdefault(name, []).append(value)
     missing = [one.name for one in known.values() if one.required and one.name not in given]
     if missing:
@@ -229,7 +239,11 @@ def read_query(pairs: Iterable[tuple[str, str]], form: type[Form]) -> Form:
     return msgspec.convert(values, form)
 
 
-def _checked_text(name: str, value: str) -> None:
+def _checked_text(one: Parameter, value: str) -> None:
+    name = one.name
+    if one.number and not _NUMBER.fullmatch(value):
+        # msgspec takes 1e2 and 1.0, too.
+        raise QueryError(f"{name} is {one.wants}")
     if "\0" in value:
         # PostgreSQL has no such text, and no name at Harbor either.
         raise QueryError(f"{name}: there is a NUL in it; leave that out")
@@ -246,7 +260,11 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 def _value(one: Parameter, texts: list[str]) -> Any:
     if len(texts) > 1 and not one.repeated:
         raise QueryError(f"{one.name}: written {len(texts)} times; write it once")
+    if one.most is not None and len(texts) > one.most:
+        raise QueryError(f"{one.name}: written {len(texts)} times; {one.most} at most")
     try:
         return msgspec.convert(texts if one.repeated else texts[0], one.type, strict=False)
     except msgspec.ValidationError:
+        if "" in texts:
+            raise QueryError(f"{one.name} is empty; write {one.wants}") from None
         raise QueryError(f"{one.name} is {one.wants}") from None

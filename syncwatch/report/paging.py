@@ -35,9 +35,14 @@ def as_cursor(place: Sequence[Any]) -> str:
 
 
 def read_cursor(text: str | None, types: Sequence[type]) -> tuple[Any, ...] | None:
-    """The place that `as_cursor` wrote; None without one. Raises QueryError for anything else."""
-    if not text:
+    """The place that `as_cursor` wrote; None without one. Raises QueryError for anything else.
+
+    An empty text is none: who has lost `next` would read the first page for ever.
+    """
+    if text is None:
         return None
+    if not text:
+        raise QueryError(DAMAGED)
     try:
         plain = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         place = msgspec.json.decode(plain, type=tuple[tuple(types)])  # type: ignore[misc]
