@@ -21,7 +21,7 @@ from grafana_foundation_sdk.builders import (
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import prometheus as asking
 
-from queries import DATASOURCE
+from queries import DATASOURCE, SEVERITIES, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -298,11 +298,10 @@ def _column(query: Query) -> list[dashboard.DynamicConfigValue]:
 
 
 def _severities() -> list[dashboard.DynamicConfigValue]:
-    """A severity in its colour."""
-    colors = {"error": RED, "warning": ORANGE, "info": BLUE}
+    """A severity in its colour, without the number that it is sorted by."""
     options = {
-        word: {"text": word, "color": color, "index": place}
-        for place, (word, color) in enumerate(colors.items())
+        ranked(word): {"text": word, "color": color, "index": place}
+        for place, (word, color) in enumerate(zip(SEVERITIES, (RED, ORANGE, BLUE), strict=True))
     }
     return [
         dashboard.DynamicConfigValue(

@@ -125,8 +125,9 @@ def _number(value: float | None) -> float:
 
 def _word_cell(panel: Shown, label: str, text: str) -> str:
     mappings = panel.override(label).get("mappings") or [{"options": {}}]
-    color = mappings[0]["options"].get(text, {}).get("color", "text")
-    return f'<td style="color:{COLORS[color]}">{escape(text)}</td>'
+    shown = mappings[0]["options"].get(text, {})
+    color = shown.get("color", "text")
+    return f'<td style="color:{COLORS[color]}">{escape(shown.get("text", text))}</td>'
 
 
 def _cell(panel: Shown, name: str, value: float | None) -> str:

@@ -95,11 +95,23 @@ def of_processes(name: str) -> str:
     return f"{name} and on (job, instance) {seen}"
 
 
+SEVERITIES = ("error", "warning", "info")
+"""The gravest first."""
+
+
+def ranked(severity: str) -> str:
+    """A severity as the queries here have it, so that a table sorted by it begins with errors."""
+    return f"{SEVERITIES.index(severity) + 1} {severity}"
+
+
 def findings(more: str = "") -> str:
-    """How many findings there are, by what they are."""
+    """How many findings there are, by what they are; `severity` is `ranked`."""
     labels = f"{HARBORS},{more}" if more else HARBORS
     one = f"max by (harbor, finding, severity) (syncwatch_findings{{{labels}}})"
-    return f"sum by (severity, finding, harbor) ({one}) > 0"
+    told = f"sum by (severity, finding, harbor) ({one}) > 0"
+    for word in SEVERITIES:
+        told = f'label_replace({told}, "severity", "{ranked(word)}", "severity", "{word}")'
+    return told
 
 
 def _sum(*by: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -189,6 +190,10 @@ async def test_the_dashboards_are_drawn_for_people_to_look_at(
         page = (tmp_path / f"{board.uid}.html").read_text(encoding="utf-8")
         assert page.count("<section") == len(board.panels)
         assert "No data" not in page
+        (table,) = re.findall(r"<h2>Findings.*?</table>", page, re.DOTALL)
+        severities = re.findall(r"<tr><td[^>]*>([^<]+)<", table)
+        assert severities
+        assert severities == sorted(severities, key=("error", "warning", "info").index)
         picture = (tmp_path / f"{board.uid}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert int.from_bytes(picture[16:20]) > 1000
