@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from running import until
 
 from syncwatch.lab.board import Board, PlainLines, Pushed
 
@@ -97,6 +98,30 @@ async def test_the_first_image_is_verified_soon_and_its_metrics_are_where_it_say
             assert "syncwatch_expectations{" in await answer.text()
         shown.process.send_signal(signal.SIGINT)
         assert await shown.rest(GONE_WITHIN) == 0
+
+
+@pytest.mark.slow
+async def test_what_harbor_says_of_an_endpoint_is_over_soon_after_its_password_is_back(
+    tmp_path: Path,
+) -> None:
+    async with demo(tmp_path) as shown, aiohttp.ClientSession() as session:
+        told = await shown.line(r"metrics http://127\.0\.0\.1:\d+/metrics")
+        url = told.split()[1].replace("/metrics", "/api/v1/findings?limit=1000")
+
+        async def is_found() -> bool:
+            async with session.get(url) as answer:
+                items = (await answer.json())["items"]
+            names = {(one["finding"], one["subject"].split(": ")[-1]) for one in items}
+            return ("endpoint_unhealthy", "production") in names
+
+        await shown.line("production no longer accepts its password", within=90)
+        await until(is_found)
+        await shown.line("production accepts its password", within=60)
+
+        async def is_over() -> bool:
+            return not await is_found()
+
+        await until(is_over)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -100,6 +100,8 @@ async def _watching(lab: Lab, folder: Path, listen: str) -> AsyncIterator[Daemon
                 "webhook": {"authorization": authorization},
                 "poll_every": "1s",
                 "policies_every": "2s",
+                # What it finds of the set-up must not outlive the mishaps of the story.
+                "doctor_every": "5s",
                 "give_up_after": "10s",
                 "claim_wait": "2s",
             }
