@@ -340,6 +340,11 @@ async def test_filters_narrow_on_the_server(watched: Watched) -> None:
         "/images?after=" + "W" * 200,
         "/images?owed=x",
         "/images/main/a%00b:1",
+        "/images/main/" + "a" * 7000,
+        "/?state=closed&state=open",
+        "/?state=&state=open",
+        "/images?q=a&q=b",
+        "/?refresh=10&refresh=20",
         "/policies?x=1",
         "/words?x=1",
     ],
@@ -355,6 +360,10 @@ async def test_what_is_not_there_is_a_page_with_404(watched: Watched) -> None:
         page = await shown(watched, path)
         assert page.status == 404, path
         assert page.links("/"), path
+    for path in ("/images/main/a%0d%0aX:1", "/a%0ab", "/%0a", "/metrics%0a", "/api%0a", "/a%0d%0a"):
+        page = await shown(watched, path)
+        assert (page.status, "There is no such page" in page.text) == (404, True), path
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'"), path
     unexpected = await shown(watched, "/images/main/apps/nothing:1")
     assert "That does not say that it is missing" in unexpected.text
     assert "syncwatch explain apps/nothing:1" in unexpected.text

@@ -9,6 +9,7 @@ import aiohttp
 import pytest_asyncio
 from daemon.scene import Scene, scene
 from page_ground import shown
+from running import until
 
 from syncwatch.model import HOUR
 from syncwatch.report.page.signing import COOKIE, WRONG_AT_ONCE
@@ -163,6 +164,26 @@ async def test_signing_out_has_the_cookie_forgotten(watched: Watched) -> None:
         assert "max-age=0" in answer.headers["Set-Cookie"].lower()
 
 
+async def test_no_other_site_signs_anybody_out(watched: Watched) -> None:
+    _, _, line, _ = await sign_in(watched, TOKEN)
+    own = watched.daemon.url
+    for headers, cookie, status in (
+        ({"Sec-Fetch-Site": "cross-site"}, True, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": own}, True, 403),
+        ({"Origin": "https://evil.example.com"}, True, 403),
+        ({"Origin": "null"}, False, 303),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, True, 303),
+        ({"Origin": "null"}, True, 303),
+        ({"Origin": own}, True, 303),
+    ):
+        sent = headers | ({"Cookie": cookie_of(line)} if cookie else {})
+        async with watched.session.post(
+            own + "/sign-out", headers=sent, allow_redirects=False
+        ) as answer:
+            assert answer.status == status, headers
+            assert ("Set-Cookie" in answer.headers) == (cookie and status == 303), headers
+
+
 async def test_after_signing_in_nobody_is_led_to_another_host(watched: Watched) -> None:
     for then in ("//evil.example.com", "https://evil.example.com", "/\\evil.example.com", "x", ""):
         assert (await sign_in(watched, TOKEN, then))[1] == "/", then
@@ -181,6 +202,20 @@ async def test_wrong_tokens_wait_and_only_a_few_at_a_time(watched: Watched) -> N
     assert statuses.count(401) == WRONG_AT_ONCE
     assert statuses.count(429) == WRONG_AT_ONCE
     assert (await sign_in(watched, TOKEN))[0] == 303
+
+
+async def test_wrong_tokens_of_others_lock_out_nobody_who_has_the_right_one(
+    watched: Watched,
+) -> None:
+    wrong = [asyncio.create_task(sign_in(watched, "wrong")) for _ in range(2 * WRONG_AT_ONCE)]
+
+    async def refused_at_once() -> bool:
+        return sum(one.done() for one in wrong) == WRONG_AT_ONCE
+
+    await until(refused_at_once)
+    assert (await sign_in(watched, TOKEN))[0] == 303
+    assert not all(one.done() for one in wrong)
+    await asyncio.gather(*wrong)
 
 
 async def test_a_form_that_is_too_large_or_no_form_gets_nowhere(watched: Watched) -> None:

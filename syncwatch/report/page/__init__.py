@@ -14,7 +14,7 @@ from aiohttp import web
 
 from syncwatch.errors import StoreError
 from syncwatch.model import Reason
-from syncwatch.report.bodies import RefusedError
+from syncwatch.report.bodies import RefusedError, bad_request
 from syncwatch.report.page import asking, image, listing, matrix, overview, rows, rules, showing
 from syncwatch.report.page.rows import Names
 from syncwatch.report.page.searching import Hosts
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ELSEWHERE = r"/{path:(?!(?:api|webhook)(?:/|$)|(?:healthz|readyz|metrics|openapi\.json)$).*}"
+ELSEWHERE = r"/{path:(?!(?:api|webhook)(?:/|\Z)|(?:healthz|readyz|metrics|openapi\.json)\Z)(?s:.*)}"
 """Every address but those of other parts, so that a slip of the fingers gets a page."""
 TITLES = {
     400: "That cannot be asked",
+    403: "That came from elsewhere",
     404: "There is no such page",
     413: "That is too much",
     429: "Not so fast",
@@ -117,13 +118,13 @@ class Page:
         """One image everywhere."""
         asking.values(request.query, ())
         harbor, path = request.match_info["harbor"], request.match_info["image"]
+        if not (harbor + path).isprintable() or len(path) > asking.LONGEST:
+            raise bad_request(f"A name has at most {asking.LONGEST} characters that can be seen.")
         wanted = asking.image_of(path)
         if wanted is None:
             return web.Response(
                 status=303, headers={"Location": asking.href("/images", {"q": path})}
             )
-        if not (harbor + path).isprintable():
-            raise RefusedError(400, "bad_request", "A name has only characters that can be seen.")
         now = self._clock.now()
 
         def read(connection: Connection, _snapshot: Snapshot, names: Names) -> dict[str, Any]:

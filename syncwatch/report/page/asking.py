@@ -78,12 +78,16 @@ class Matrix:
 def values(query: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
     """What was sent and is not empty; raises RefusedError for what no page takes."""
     known = [*allowed, "refresh"]
-    found = {}
+    found: dict[str, str] = {}
+    written = set()
     for name, value in query.items():
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise bad_request(f"There is no parameter {name[:SHOWN]!a}{hint}")
+        if name in written:
+            raise bad_request(f"{name}: written twice; write it once.")
+        written.add(name)
         text = value.strip()
         if len(text) > LONGEST or not text.isprintable():
             words = f"write at most {LONGEST} characters that can be seen"

@@ -31,7 +31,8 @@ VALID: Millis = 12 * HOUR
 WRONG_WAITS = 1.0
 """Seconds that a wrong token waits for its answer."""
 WRONG_AT_ONCE = 4
-"""Wrong tokens that wait at the same time; more tries are not looked at."""
+"""Wrong tokens that wait at the same time; more of them are refused at once. The right one never
+is: nobody's wrong ones lock out who has it."""
 LONGEST = 4096
 """Characters of a token that are read."""
 
@@ -78,8 +79,6 @@ class Door:
         answer = web.Response(status=303, headers={"Location": form.then})
         if accepted is None:
             return answer
-        if self._waiting >= WRONG_AT_ONCE:
-            raise RefusedError(429, "too_many", "Too many wrong tokens; try again in a second.")
         if not is_one_of(given, accepted):
             await self._refuse(request)
         key = next(one for one in accepted if one and is_one_of(given, [one]))
@@ -96,6 +95,8 @@ class Door:
         return answer
 
     async def _refuse(self, request: web.Request) -> None:
+        if self._waiting >= WRONG_AT_ONCE:
+            raise RefusedError(429, "too_many", "Too many wrong tokens; try again in a second.")
         self._waiting += 1
         try:
             await asyncio.sleep(WRONG_WAITS)
@@ -105,8 +106,16 @@ class Door:
         raise RefusedError(401, "unauthorized", "That is not the token.")
 
     def sign_out(self, request: web.Request) -> web.Response:
-        """Have the browser forget its cookie: 303."""
+        """Have the browser forget its cookie: 303; a RefusedError where another site asks for it.
+
+        Without the cookie there is nothing to forget: browsers send it from our own pages alone
+        (SameSite), also where they tell nothing else of whence a form came.
+        """
+        if _from_elsewhere(request):
+            raise RefusedError(403, "forbidden", "Sign out on a page of syncwatch itself.")
         answer = web.Response(status=303, headers={"Location": "/"})
+        if COOKIE not in request.cookies:
+            return answer
         answer.del_cookie(
             COOKIE, path="/", httponly=True, samesite="Strict", secure=_by_https(request)
         )
@@ -123,6 +132,19 @@ class Door:
 def _signature(token: str, until: str) -> str:
     message = f"syncwatch page until {until}".encode()
     return hmac.new(token.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _from_elsewhere(request: web.Request) -> bool:
+    """Whether the browser says that a page of another site sent this form.
+
+    Our own pages send `Origin: null`, since they have no referrer (Fetch standard, "append a
+    request Origin header"); so that says nothing.
+    """
+    site = request.headers.get("Sec-Fetch-Site", "")
+    if site:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin", "null")
+    return origin != "null" and origin.partition("://")[2].lower() != request.host.lower()
 
 
 def _by_https(request: web.Request) -> bool:
