@@ -126,9 +126,9 @@ def _frozen(pairs: Iterable[tuple[str, set[K]]]) -> dict[str, frozenset[K]]:
 def _hosts(url: str) -> list[str]:
     """The host of a URL, with its port written and, where it is the scheme's own, left out."""
     parts = urlsplit(url.lower())
-    port = _PORTS.get(parts.scheme)
-    bare = parts.netloc.removesuffix(f":{port}")
-    return [bare, f"{bare}:{port}"] if parts.port in (None, port) else [parts.netloc]
+    port, host = _PORTS.get(parts.scheme), parts.netloc.rpartition("@")[2]
+    bare = host.removesuffix(f":{port}")
+    return [bare, f"{bare}:{port}"] if parts.port in (None, port) else [host]
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class Stages:
         self._began = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._shares: dict[str, _Share] = {}
-        self._clients = {one.name: self._client(one, at_once=2) for one in settings.harbors}
+        self._clients = {one.name: self._client(one, at_once=8) for one in settings.harbors}
         self._up: dict[int, bool] = {}
         self._up_untold: dict[int, bool] = {}
         self._clusters: dict[int, str] = {}

@@ -16,8 +16,8 @@ from syncwatch.explain import known as store
 from syncwatch.explain import telling
 from syncwatch.explain.causes import Answer, Cause, Image, Rule
 from syncwatch.explain.judging import Judging
-from syncwatch.explain.naming import Sources, sources_of
-from syncwatch.explain.reading import Question, Reading
+from syncwatch.explain.naming import Sources, kept_end, selects, sources_of
+from syncwatch.explain.reading import ASKED_FOR, WAITED_FOR, Question, Reading
 from syncwatch.explain.weighing import Judged, There, only_there, row_for, weighed, without_labels
 from syncwatch.plan.scope import named_projects
 from syncwatch.report.bodies import SHOWN, bad_request
@@ -64,7 +64,7 @@ class Answering:
         self._clock = clock
         self._settings = settings
         self._hosts = hosts
-        self._reading = Reading(database, clock, source)
+        self._reading = Reading(database, clock, source, ASKED_FOR if curious else WAITED_FOR)
         self._curious = curious
 
     async def question(self, text: str, destinations: Sequence[str]) -> Question:
@@ -89,6 +89,14 @@ class Answering:
             raise bad_request(f"{words}; leave destination out.")
         return Question(text, image, wanted, tuple(destinations), allowed)
 
+    async def unknown(self, destinations: Sequence[str]) -> dict[str, str]:
+        """Of names of destinations those that nobody knows, with a sentence on each."""
+        watched = {one.name for one in self._settings().harbors}
+        known = await self._database.read(policies.known_destinations)
+        known = [one for one in known if one.harbor in watched]
+        names, present = {one.name for one in known}, [one for one in known if one.gone_at is None]
+        return {one: str(no_destination(one, present)) for one in destinations if one not in names}
+
     async def sources(self, asked: Question) -> tuple[list[Source], list[str]]:
         """All sources that are meant, and what is to be said beside them."""
         names = [one.name for one in self._settings().harbors]
@@ -110,6 +118,8 @@ class Answering:
         if known.row.last_look_at is None:
             notes = [_unseen(name)]
         wanted, found = asked.wanted, []
+        if asked.destinations and not asked.allowed & set(known.destinations):
+            return [], []
         if wanted.harbors is None or name in wanted.harbors:
             rules = [one for one in known.rules if _may_go(one, known, asked)]
             found.append(await self._of_source(known, wanted.repository, rules, asked))
@@ -123,12 +133,17 @@ class Answering:
         """Sources that arrive under the name asked for, each with the policies that bring it."""
         name, asked = asked.wanted.repository, replace(asked, allowed=frozenset({destination_id}))
         met = await self._database.read(lambda c: store.sources_at(c, destination_id, name))
+        listed = await self._ending(known, destination_id, name)
         brought: dict[str, list[Rule]] = {}
         others: list[Judged] = []
+        certain = True
         for rule in known.rules:
             before = sorted(met.get(rule.policy.policy_id, ()))
             if rule.today.destination_id == destination_id:
-                arrives = sources_of(rule.today.rules, name, before)
+                end = kept_end(rule.today.rules, name)
+                fits = [one for one in listed.get(end, ()) if selects(rule.today.rules, one)]
+                arrives = sources_of(rule.today.rules, name, [*before, *fits])
+                certain = certain and arrives.certain
             elif before:
                 # It copied there once.
                 arrives = Sources(tuple(before), certain=True)
@@ -146,12 +161,24 @@ class Answering:
             for repository, rules in list(brought.items())[:SOURCES]
         ]
         unknown = [one for one in found if not _is_known(one)]
+        # Where the source's name is lost, another one may arrive there.
+        told_all = certain or len(unknown) < len(found)
         if len(unknown) < len(found):
             # What is nowhere does not arrive, whatever policies would do with it.
             others += [_not_there(one) for source in unknown for one in source.judged]
             found = [one for one in found if _is_known(one)]
         skew = policies.used_skew(known.row.skew)
-        return [*found, telling.Source(known.row.name, [], others, [], skew, None)]
+        problem = "" if told_all else f"Which source arrives as {name} is not known; name it."
+        return [*found, telling.Source(known.row.name, [], others, [], skew, None, problem)]
+
+    async def _ending(
+        self, known: Known, destination_id: int, name: str
+    ) -> dict[str, Sequence[str]]:
+        """Repositories that Harbor has, by how the names end that may arrive under this one."""
+        here = [one for one in known.rules if one.today.destination_id == destination_id]
+        ends = {kept_end(one.today.rules, name) for one in here} - {""}
+        harbor = known.row.name
+        return {end: await self._reading.repositories_ending(harbor, end) for end in ends}
 
     async def _of_source(
         self, known: Known, repository: str, rules: Sequence[Rule], asked: Question

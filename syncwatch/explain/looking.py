@@ -60,10 +60,10 @@ class Looking:
         missing = [one for one in wanted if not _good(known.get(one.name), one, since)]
         answered: Mapping[Name, looks.Answered] = {}
         if missing:
-            await self._database.write(lambda c: looks.ask(c, missing, now))
+            asked = await self._database.write(lambda c: looks.ask(c, missing, now))
             for destination_id in {one.name[0] for one in missing}:
                 self._signals.wake(f"verify {destination_id}")
-            answered = await self._answers({one.name for one in missing}, now, within)
+            answered = await self._answers(asked, within)
             known |= await self._database.read(lambda c: _newest(c, {one.name for one in missing}))
         return {
             one: _seen(known.get(one.name), one in missing, answered.get(one.name), within)
@@ -71,14 +71,14 @@ class Looking:
         }
 
     async def _answers(
-        self, names: Collection[Name], since: Millis, within: float
+        self, asked: Mapping[Name, Millis], within: float
     ) -> Mapping[Name, looks.Answered]:
-        """The looks that began from `since` on; what lasts longer than `within` is left out."""
+        """The looks that answer these questions; what lasts longer than `within` is left out."""
         until, pause = self._clock.now() + within * SECOND, FIRST_PAUSE
         while True:
-            found = await self._database.read(lambda c: looks.answers(c, names))
-            found = {name: one for name, one in found.items() if one.at >= since}
-            if len(found) == len(names) or self._clock.now() >= until:
+            found = await self._database.read(lambda c: looks.answers(c, asked.keys()))
+            found = {name: one for name, one in found.items() if one.at >= asked[name]}
+            if len(found) == len(asked) or self._clock.now() >= until:
                 return found
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncwatch.errors import FlatteningError
-from syncwatch.plan.matching import destination_repository
+from syncwatch.errors import FlatteningError, PatternError
+from syncwatch.plan.matching import destination_repository, matches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -33,9 +33,29 @@ def sources_of(rules: Rules, name: str, known: Collection[str]) -> Sources:
     """What arrives under `name` at the destination; `known` are sources met there before."""
     lost, rest = _lost(rules, name)
     heads = [""] if lost == 0 else [f"{one}/" for one in dict.fromkeys(_heads(rules, lost))]
-    guessed = [f"{head}{rest}" for head in heads if rest]
+    guessed = [one for one in (f"{head}{rest}" for head in heads if rest) if selects(rules, one)]
     fits = [one for one in dict.fromkeys([*known, *guessed]) if _arrives(rules, one, name)]
     return Sources(tuple(fits), certain=lost == 0 or not rest)
+
+
+def selects(rules: Rules, source: str) -> bool:
+    """Whether the name filters let a source through; one that is malformed has no say."""
+    for kind, value, decoration in rules.filters:
+        if kind != "name" or not isinstance(value, str) or not value:
+            continue
+        try:
+            if matches(value, source) is (decoration == "excludes"):
+                return False
+        except PatternError:
+            continue
+    return True
+
+
+def kept_end(rules: Rules, name: str) -> str:
+    """How the names of all sources that may arrive under `name` end, where their beginning is lost;
+    "" where it is not, or nothing arrives there."""
+    lost, rest = _lost(rules, name)
+    return rest if lost else ""
 
 
 def _lost(rules: Rules, name: str) -> tuple[int, str]:

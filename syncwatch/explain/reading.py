@@ -7,6 +7,7 @@ as a person waits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from syncwatch.errors import OutboundError
 from syncwatch.explain import known as store
 from syncwatch.explain.causes import Image
 from syncwatch.harbor import wire
+from syncwatch.harbor.client import PAGE_SIZE
 from syncwatch.model import Origin
 from syncwatch.plan.sources import named
 
@@ -29,9 +31,13 @@ if TYPE_CHECKING:
     from syncwatch.store.database import Database
 
 ASKED_FOR = 5.0
-"""Seconds that Harbor has for an answer; then the store stands in."""
-TAGS = 20
+"""Seconds that Harbor has for an answer to a person; then the store stands in."""
+WAITED_FOR = 20.0
+"""The same for a pipeline: many ask at once, and each waits for its turn at Harbor."""
+TAGS = 100
 """How many tags of a digest are judged."""
+PAGES = 5
+"""Pages of repositories that are searched for one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +71,19 @@ class Read:
 
 
 class Reading:
-    """Asks Harbors about images; `source` gives whom to ask at a harbor."""
+    """Asks Harbors about images, each for so many seconds; `source` gives whom to ask at one."""
 
     def __init__(
-        self, database: Database, clock: Clock, source: Callable[[str], HarborClient | None]
+        self,
+        database: Database,
+        clock: Clock,
+        source: Callable[[str], HarborClient | None],
+        patience: float,
     ) -> None:
         self._database = database
         self._clock = clock
         self._source = source
+        self._patience = patience
 
     async def read(self, harbor: str, repository: str, asked: Question) -> Read:
         """What the reference names at Harbor now, or named when we knew it last."""
@@ -81,14 +92,14 @@ class Reading:
         problem = f"Harbor {harbor} is not watched."
         if client is not None:
             try:
-                async with asyncio.timeout(ASKED_FOR):
+                async with asyncio.timeout(self._patience):
                     artifact = await client.artifact(repository, wanted)
                 read = _told(repository, asked, artifact, self._clock.now())
                 return await self._as_part(harbor, read)
             except OutboundError as error:
                 problem = f"Harbor {harbor} could not be asked: {_why(error)}."
             except TimeoutError:
-                problem = f"Harbor {harbor} did not answer within {ASKED_FOR:.0f} s."
+                problem = f"Harbor {harbor} did not answer within {self._patience:.0f} s."
         digest, pushed_at = await self._database.read(
             lambda c: store.last_read(c, harbor, repository, wanted)
         )
@@ -114,12 +125,27 @@ class Reading:
         if client is None:
             return False
         try:
-            async with asyncio.timeout(ASKED_FOR):
+            async with asyncio.timeout(self._patience):
                 return await client.project(project) is not None
         except TimeoutError:
             return True
         except OutboundError as error:
             return error.kind not in ("forbidden", "unauthorized")
+
+    async def repositories_ending(self, harbor: str, end: str) -> list[str]:
+        """Repositories whose name ends so, as many as Harbor shows soon; none where it cannot be
+        asked. That one is not among them proves nothing."""
+        client, found = self._source(harbor), []
+        if client is None:
+            return []
+        with contextlib.suppress(OutboundError, TimeoutError):
+            async with asyncio.timeout(self._patience):
+                for page in range(1, PAGES + 1):
+                    listed = await client.repositories_with(end, page)
+                    found += [one.name for one in listed if one.name.endswith(f"/{end}")]
+                    if len(listed) < PAGE_SIZE:
+                        break
+        return found
 
     async def has_other_policies(self, harbor: str, read: Mapping[int, Millis | None]) -> bool:
         """Whether Harbor has policies by now that were made or edited since they were `read`: by
@@ -128,7 +154,7 @@ class Reading:
         if client is None:
             return False
         try:
-            async with asyncio.timeout(ASKED_FOR):
+            async with asyncio.timeout(self._patience):
                 listed = await client.policies()
         except (OutboundError, TimeoutError):
             return False
@@ -145,7 +171,7 @@ class Reading:
         if client is None or pushed is None or pushed >= first:
             return {}
         try:
-            async with asyncio.timeout(ASKED_FOR):
+            async with asyncio.timeout(self._patience):
                 listed = await client.policies()
         except (OutboundError, TimeoutError):
             return {}

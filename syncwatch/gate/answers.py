@@ -87,7 +87,7 @@ def nowhere(
         reason=reason,
         message=message,
         destinations=tuple(unseen(name, status, message, reason) for name in destinations),
-        retry_after=AGAIN_UNASKED if status == 503 else None,
+        retry_after=AGAIN_UNASKED if status in (409, 503) else None,
     )
 
 

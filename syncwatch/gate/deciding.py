@@ -109,7 +109,9 @@ def _unexpected(place: Place, where: str, look: Observation | None) -> Decided:
     if place.kept and look is not None and look.served is None:
         return Decided(NOT_YET, None, Reason.WAITING, f"{name} is not there yet.")
     if place.promised is not None:
-        return Decided(NOT_YET, None, place.promised, f"{name} {told} yet. {place.why}")
+        return Decided(
+            NOT_YET, None, place.promised, f"{name} {told}; it may still come. {place.why}"
+        )
     if place.leaving:
         words = f"{name} {told}; it was deleted at its source, and its deletion is expected."
         return Decided(ABSENT, None, reason, words)

@@ -34,7 +34,7 @@ from syncwatch.store import policies
 from syncwatch.store.looks import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from syncwatch.config import DestinationSettings
     from syncwatch.explain.answering import Answering
@@ -95,6 +95,9 @@ class Evaluating:
 
     async def evaluate(self, asked: Asked) -> Evaluated:
         """The answer now. Raises RefusedError 400 for a question that cannot be meant so."""
+        unknown = await self._answering.unknown(asked.destinations)
+        if unknown and len(unknown) < len(asked.destinations):
+            return await self._but(asked, unknown)
         try:
             question = await self._answering.question(asked.image, asked.destinations)
         except RefusedError as refused:
@@ -116,6 +119,17 @@ class Evaluating:
             if name is not None
         }
         return Evaluated(answer, frozenset(images))
+
+    async def _but(self, asked: Asked, unknown: Mapping[str, str]) -> Evaluated:
+        """Some of the destinations are nobody's: the others are asked, and all judged together."""
+        rest = tuple(one for one in asked.destinations if one not in unknown)
+        found = await self.evaluate(replace(asked, destinations=rest))
+        status = CANNOT_ASK if await self._answering.unseen() else ABSENT
+        strange = [unseen(name, status, words) for name, words in unknown.items()]
+        again = found.answer.retry_after or AGAIN_UNASKED
+        told = [(one, again) for one in (*found.answer.destinations, *strange)]
+        digests = {found.answer.digest} - {None}
+        return replace(found, answer=_together(asked, "", digests, told))
 
     async def _unknown(self, asked: Asked, words: str) -> GateAnswer:
         """Nobody knows such a destination or host; which a Harbor that was not seen yet may."""
@@ -146,11 +160,15 @@ class Evaluating:
             _told(asked, one, seen.get(one.wanted), self._clock.now())
             for one in await self._judged(question, sources, there)
         ]
+        if question.wanted.destinations:
+            told = _best_of_each(told)
         for source in unread:
             told += _unasked(asked, source)
         told += _unmet(asked, told, sources, notes)
         if not told:
-            return nowhere(asked.image, asked.destinations, *_why_nowhere(asked, sources, notes))
+            status, why = _why_nowhere(asked, sources, notes)
+            reason = {CANNOT_ASK: Reason.HARBOR_UNREACHABLE, NOT_YET: Reason.WAITING}.get(status)
+            return nowhere(asked.image, asked.destinations, status, why, reason)
         digests = {one.place.digest for one in there} or _digests(sources)
         return _together(asked, question.image.digest, digests, told)
 
@@ -257,6 +275,19 @@ def _pull(one: _There) -> str:
     return f"{host}/{one.place.repository}@{one.place.digest}"
 
 
+def _best_of_each(
+    told: Sequence[tuple[AtDestination, int]],
+) -> list[tuple[AtDestination, int]]:
+    """By its name there, an image is whichever source's the name serves."""
+    places: dict[tuple[str, str | None], list[tuple[AtDestination, int]]] = {}
+    for one in told:
+        places.setdefault((one[0].destination, one[0].repository), []).append(one)
+    return [
+        some[together([one.status for one, _ in some], any_of_them=True)]
+        for some in places.values()
+    ]
+
+
 def _unasked(asked: Asked, source: Source) -> list[tuple[AtDestination, int]]:
     reason = Reason.HARBOR_UNREACHABLE
     return [
@@ -288,6 +319,7 @@ def _why_nowhere(
 ) -> tuple[int, str]:
     """Nothing has to be anywhere: because there is no such image, or no policy brings it."""
     unread = [_unread(one) for one in sources if _is_unread(one)]
+    unread += [one.problem for one in sources if one.problem and not one.images]
     if notes or unread:
         return CANNOT_ASK, " ".join([*notes, *unread])
     if not any(map(_has, sources)):
@@ -309,7 +341,7 @@ def _digests(sources: Sequence[Source]) -> set[str]:
 def _together(
     asked: Asked,
     pinned: str,
-    digests: set[str],
+    digests: Collection[str | None],
     told: Sequence[tuple[AtDestination, int]],
 ) -> GateAnswer:
     deciding = together([one.status for one, _ in told], any_of_them=asked.any)

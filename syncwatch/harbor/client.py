@@ -142,6 +142,14 @@ class HarborClient:
         """One project; None when Harbor says NOT_FOUND."""
         return await self.one_or_none(Project, f"/projects/{quote(name, safe='')}")
 
+    async def repositories_with(self, part: str, page: int) -> list[Repository]:
+        """A page of all repositories whose name has a part, of those that we may see.
+
+        Needs no permission, and holds what is permitted (recording 16; lib/q/builder.go, `=~`).
+        """
+        query = {"sort": "repository_id", "q": f"name=~{part}"}
+        return await self.page(Repository, "/repositories", page, **query)
+
     async def repositories(
         self, project: str, page: int, *, after: int = 0, changed_since: Millis | None = None
     ) -> list[Repository]:

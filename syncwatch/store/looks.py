@@ -48,25 +48,30 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be looked at, with all that was asked about it."""
+    """What is to be looked at, with all that was asked about it up to `asked_at`."""
 
     repository: str
     reference: str
     digests: frozenset[str]
     level: Level
+    asked_at: Millis
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The look that began at `at` has ended; `problem` says why it saw nothing, if so."""
+    """What was asked up to `at` was looked at; `problem` says why nothing was seen, if so."""
 
     at: Millis
     problem: Reason | None
     detail: str
 
 
-def ask(connection: Connection, wanted: Collection[Wanted], now: Millis) -> None:
-    """Have looks taken, soon."""
+def ask(connection: Connection, wanted: Collection[Wanted], now: Millis) -> dict[Name, Millis]:
+    """Have looks taken, soon; the moment of each question, by which its answer is known.
+
+    No two questions about a name have the same.
+    """
+    asked: dict[Name, Millis] = {}
     before = {
         (row.destination_id, row.repository, row.reference): row
         for row in connection.execute(select(looks).where(_named({one.name for one in wanted})))
@@ -78,10 +83,11 @@ def ask(connection: Connection, wanted: Collection[Wanted], now: Millis) -> None
         if waiting and row is not None:
             digests += msgspec.json.decode(row.digests, type=list[str])
             level = max(level, Level(row.level), key=lambda each: each.depth)
+        asked[one.name] = max(now, row.asked_at + 1) if row is not None else now
         values = {
             "digests": msgspec.json.encode(list(dict.fromkeys(digests))[:DIGESTS]).decode(),
             "level": level,
-            "asked_at": now,
+            "asked_at": asked[one.name],
             "due_at": row.due_at if waiting and row is not None else now,
         }
         destination_id, repository, reference = one.name
@@ -92,6 +98,7 @@ def ask(connection: Connection, wanted: Collection[Wanted], now: Millis) -> None
         }
         statement = insert(connection)(looks).values(**keys, **values, detail="")
         connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=values))
+    return asked
 
 
 def due(connection: Connection, destination_id: int, now: Millis, limit: int) -> list[Asked]:
@@ -109,13 +116,14 @@ def due(connection: Connection, destination_id: int, now: Millis, limit: int) ->
             row.reference,
             frozenset(msgspec.json.decode(row.digests, type=list[str])),
             Level(row.level),
+            row.asked_at,
         )
         for row in connection.execute(query)
     ]
 
 
 def answer(connection: Connection, name: Name, answered: Answered) -> None:
-    """Say that a look was taken; it stays due for whoever asked after that look had begun."""
+    """Say that a look was taken; it stays due for whoever asked after it was decided on."""
     table = looks.c
     connection.execute(
         update(looks)

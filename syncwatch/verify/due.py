@@ -35,7 +35,8 @@ class Due:
     `digests` are all that are expected there, `level` the deepest that is wanted; `proved` says
     that something there was proven before, `at_rest` that nothing called for a look. Proofs of
     blobs older than `proofs_since` do not count; `accessories` are what the source has beside each
-    digest. `waited_for` says that somebody waits for the look, whatever is expected.
+    digest. `waited_for` is the moment of the newest question that the look answers, whatever is
+    expected; 0 for none.
     """
 
     repository: str
@@ -46,7 +47,7 @@ class Due:
     at_rest: bool = False
     proofs_since: Millis = 0
     accessories: Mapping[str, tuple[Accessory, ...]] = field(default_factory=dict)
-    waited_for: bool = False
+    waited_for: Millis = 0
 
     @property
     def name(self) -> Name:
@@ -82,7 +83,7 @@ def waited_for(
             one,
             digests=one.digests | asked[one.name].digests,
             level=max(one.level, asked[one.name].level, key=lambda each: each.depth),
-            waited_for=True,
+            waited_for=asked[one.name].asked_at,
         )
         for one in _with_wanted(connection, destination_id, list(asked), at_rest=False)
     ]

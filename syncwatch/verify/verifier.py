@@ -395,8 +395,8 @@ class Verifier:
             self._signals.wake(f"plan {self._destination.harbor}")
 
     def _answer(self, asked: Sequence[Due], seen: Observation, connection: Connection) -> None:
-        answered = looks.Answered(seen.began_at, seen.problem, seen.detail)
         for one in asked:
+            answered = looks.Answered(one.waited_for, seen.problem, seen.detail)
             looks.answer(connection, (self._destination.id, *one.name), answered)
 
     def _asked_to_wait(self, now: Millis) -> Observation:

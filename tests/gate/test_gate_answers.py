@@ -54,6 +54,48 @@ async def test_the_name_at_the_destination_means_that_destination(tmp_path: Path
             assert told.body["digest"] == digest
 
 
+@pytest.mark.parametrize(("pattern", "count"), [("**", 1), ("*/web", 1), ("apps/**", -1)])
+async def test_a_name_at_the_destination_whose_source_flattening_hides_is_found(
+    tmp_path: Path, pattern: str, count: int
+) -> None:
+    async with scene(tmp_path, destination={"deadline": "1h"}) as stage:
+        edit(stage.harbor, POLICY, enabled=False)
+        stage.harbor.create_policy(
+            "flat", DESTINATION, pattern=pattern, namespace="mirror", replace_count=count
+        )
+        old = stage.push("old")
+        await stage.harbor.idle()
+        name = f"{stage.registry.host}/mirror/web"
+        async with stage.watched() as watched:
+            for image in (f"{name}:old", f"{name}@{old}"):
+                told = await gate(watched, image)
+                assert (told.status, told.body["digest"]) == (200, old), told.body
+            stage.harbor.pause_queue()
+            new = stage.push("new")
+            told = await gate(watched, f"{name}:new")
+            assert (told.status, told.body["digest"]) == (409, new), told.body
+            stage.harbor.resume_queue()
+            assert (await gate(watched, f"{name}:new", wait="20s")).status == 200
+            told = await gate(watched, f"{stage.registry.host}/mirror/unheard:of")
+            assert told.status == 503, told.body
+            told = await gate(watched, f"{stage.registry.host}/elsewhere/web:old")
+            assert told.status == 404, told.body
+
+
+async def test_one_destination_that_is_unknown_says_nothing_of_the_others(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage, stage.watched() as watched:
+        stage.push("1.0")
+        await watched.row(reference="1.0", state="verified")
+        told = await gate(watched, IMAGE, DESTINATION, "nope")
+        assert told.status == 404
+        assert {name: one["status"] for name, one in told.there.items()} == {
+            DESTINATION: 200,
+            "nope": 404,
+        }
+        best = await gate(watched, IMAGE, DESTINATION, "nope", any="1")
+        assert (best.status, best.body["digest"]) == (200, told.there[DESTINATION]["digest"])
+
+
 async def test_not_yet_while_no_execution_was_seen_and_held_until_it_is_there(
     tmp_path: Path,
 ) -> None:
@@ -170,6 +212,7 @@ async def test_a_policy_made_a_moment_ago_may_bring_it(tmp_path: Path) -> None:
         for named in ([], [DESTINATION]):
             told = await gate(watched, "new/web:1.0", *named)
             assert told.status == 409, told.body
+            assert int(told.headers["Retry-After"]) > 0
             assert "younger than what is known of Harbor's policies" in told.body["message"]
 
 

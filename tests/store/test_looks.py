@@ -25,7 +25,7 @@ def test_who_asks_before_the_look_began_shares_it(connection: Connection) -> Non
     looks.ask(connection, [Wanted(NAME, A, Level.MATCHED)], NOW)
     looks.ask(connection, [Wanted(NAME, B, Level.READABLE)], NOW + 1)
     (one,) = due(connection, NOW + 1)
-    assert one == Asked("mirror/web", "1.0", frozenset({A, B}), Level.READABLE)
+    assert one == Asked("mirror/web", "1.0", frozenset({A, B}), Level.READABLE, NOW + 1)
     looks.answer(connection, NAME, Answered(NOW + 2, None, ""))
     assert due(connection, NOW + 3) == []
     assert looks.answers(connection, [NAME]) == {NAME: Answered(NOW + 2, None, "")}
@@ -41,6 +41,19 @@ def test_who_asks_while_it_is_under_way_has_another(connection: Connection) -> N
     looks.answer(connection, NAME, Answered(NOW + 6, None, ""))
     assert due(connection, NOW + 9) == []
     assert looks.answers(connection, [NAME])[NAME].problem is None
+
+
+def test_what_is_asked_after_a_look_was_decided_on_is_not_answered_by_it(
+    connection: Connection,
+) -> None:
+    first = looks.ask(connection, [Wanted(NAME, A, Level.MATCHED)], NOW)
+    (one,) = due(connection)
+    second = looks.ask(connection, [Wanted(NAME, A, Level.READABLE)], NOW)
+    assert first[NAME] < second[NAME]
+    looks.answer(connection, NAME, Answered(one.asked_at, None, ""))
+    assert looks.answers(connection, [NAME])[NAME].at < second[NAME]
+    (again,) = due(connection)
+    assert again.level is Level.READABLE
 
 
 def test_each_destination_has_its_own_and_what_is_answered_asks_for_no_more(
