@@ -183,6 +183,30 @@ async def test_without_a_script_links_and_forms_do_it_all(ground: Ground) -> Non
         await keep(page, "evidence-360-light")
 
 
+@pytest.mark.parametrize("width", [PHONE, DESK])
+async def test_what_belongs_apart_stands_apart_and_what_is_in_a_line_in_a_line(
+    ground: Ground, width: int
+) -> None:
+    size = {"width": width, "height": 900}
+    async with ground.visit("/?state=failed&q=zzz", viewport=size) as visit:
+        boxes = await visit.page.evaluate(
+            """() => Object.fromEntries(Object.entries({
+              heading: "h1", form: ".search", sentence: ".empty p:has(+ .command)",
+              command: ".empty .command", check: ".filters .check", clear: ".filters a",
+            }).map(([name, path]) => {
+              const text = document.createRange();
+              text.selectNodeContents(document.querySelector(path).lastChild);
+              const box = document.querySelector(path).getBoundingClientRect();
+              return [name, {top: box.top, bottom: box.bottom,
+                             text: text.getBoundingClientRect().bottom}];
+            }))"""
+        )
+        assert boxes["form"]["top"] - boxes["heading"]["bottom"] >= 8
+        assert boxes["command"]["top"] - boxes["sentence"]["bottom"] >= 8
+        if width == DESK:
+            assert abs(boxes["clear"]["text"] - boxes["check"]["text"]) < 1
+
+
 async def test_by_keyboard_one_comes_to_the_search_and_to_the_first_row(ground: Ground) -> None:
     async with ground.visit("/?state=verified", viewport={"width": DESK, "height": 900}) as visit:
         page = visit.page
