@@ -58,7 +58,8 @@ def timeline(row: Row[Any], changes: Sequence[Row[Any]]) -> tuple[Moment, ...]:
     milestones = (
         ("pushed", row.pushed_at, "Harbor's own time of the tag"),
         ("notified", row.notified_at, "the webhook came"),
-        ("claimed", row.claimed_at, f"Harbor's execution {row.execution_id} ended"),
+        # Not of the execution that the row names: a later one may have come by since.
+        ("claimed", row.claimed_at, "Harbor said that it was copied"),
     )
     told += [(at, what, detail) for what, at, detail in milestones if at is not None]
     told.sort(key=lambda one: one[0])
