@@ -28,7 +28,7 @@ async def test_it_waits_for_a_copy_that_is_late_and_prints_the_digest_that_arriv
         waiting = await start(watched.daemon.url, "apps/web:1.0", *ON)
         assert waiting.process.stderr is not None
         line = (await asyncio.wait_for(waiting.process.stderr.readline(), 20)).decode()
-        assert line.startswith("0 of 1 usable after 0; waiting for apps/web:1.0 pending/")
+        assert line.startswith("0 of 1 usable after 0s; waiting for apps/web:1.0 pending/")
         one.harbor.resume_queue()
         ended = await waiting.ended()
         assert (ended.code, ended.out) == (0, f"apps/web@{digest}\n")
