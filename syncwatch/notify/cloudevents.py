@@ -33,6 +33,9 @@ LONGEST_WISH: Millis = 24 * 3600 * SECOND
 _OF_THE_RECEIVER = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429, 502, 503, 504})
 """4xx and 5xx that say something of the receiver, of what is before it, or of our credential."""
 
+_OF_THE_SENDER = frozenset({401, 407, 429})
+"""Of those, what the event cannot have brought about: who we are, and how often we come."""
+
 
 class Outcome(Enum):
     """What an attempt came to."""
@@ -70,6 +73,11 @@ def outcome(status: int, doubts: int) -> Outcome:
     if doubts + 1 < ATTEMPTS:
         return Outcome.DOUBTFUL
     return Outcome.REFUSED if status < 500 else Outcome.POSTPONED
+
+
+def may_be_of_the_event(status: int) -> bool:
+    """Whether the way to the receiver may be sound, and this event alone what breaks it."""
+    return status >= 400 and status not in _OF_THE_SENDER
 
 
 def pause(attempts: int) -> Millis:

@@ -1,8 +1,10 @@
 """Sending what the outbox holds to the one receiver, in the order in which it happened.
 
 While the receiver is away the oldest event is tried later and later, and the others wait behind it;
-one that the receiver answers but cannot digest lets them pass after a few attempts. An event is
-sent before it is written down that it was: what dies in between is sent again, with the same id.
+one that the receiver answers but cannot digest lets them pass after a few attempts. An event that
+breaks the receiver, or what is before it, looks like a receiver that is away: so after a few
+attempts that failed alike another one is tried right behind it, and tells the two apart. An event
+is sent before it is written down that it was: what dies in between is sent again, with the same id.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from syncwatch.notify.cloudevents import (
     CONTENT_TYPE,
     Outcome,
     envelope,
+    may_be_of_the_event,
     outcome,
     pause,
     wished,
@@ -45,6 +48,8 @@ LOOK_EVERY = 2.0
 """Seconds; a change wakes the loop at once."""
 AT_ONCE = 20
 """How many are sent between two looks at the outbox."""
+SOME_OTHERS = 10
+"""Among so many another event is chosen to be tried where the oldest is not taken."""
 SAVED_UP: Millis = 10 * SECOND
 """So much of what a minute allows may be sent at once."""
 LONGEST_SILENCE: Millis = 30 * SECOND
@@ -86,6 +91,8 @@ class Sending:
         self._give_up_after = round(settings.give_up_after.total_seconds() * SECOND)
         self._in_a_row = 0
         self._doubts: Counter[int] = Counter()
+        self._alike: dict[int, tuple[str, int]] = {}
+        """Of an event that met a receiver that is away: the problem, and how often in a row."""
         self._quiet_until: Millis = 0
         self._found: list[Finding] | None = None
         parts = urlsplit(settings.url)
@@ -113,11 +120,30 @@ class Sending:
             return True
         room = min(self._budget.left(now), AT_ONCE)
         since = now - self._give_up_after
-        due = await self._database.read(lambda c: notifications.due(c, now, since, max(room, 1)))
-        for one in due[:room]:
+        most = max(room, SOME_OTHERS)
+        due = await self._database.read(lambda c: notifications.due(c, now, since, most))
+        for place, one in enumerate(due[:room]):
             if not await self._send(one):
+                await self._tell_apart(one, due[place + 1 :])
                 break
         return bool(due)
+
+    async def _tell_apart(self, one: Notification, others: Sequence[Notification]) -> None:
+        """Where the receiver takes another event at once, it was this one that it does not take."""
+        _, times = self._alike.get(one.id, ("", 0))
+        if times < ATTEMPTS or not others:
+            return
+        in_a_row = self._in_a_row
+        # Not always the same: that one may be of the same kind.
+        if not await self._send(others[(times - ATTEMPTS) % len(others)]):
+            self._in_a_row = in_a_row
+            return
+        now = self._clock.now()
+        self._alike.pop(one.id, None)
+        self._doubts[one.id] = ATTEMPTS
+        self._quiet_until = now
+        due_at = now + pause(ATTEMPTS)
+        await self._database.write(lambda c: notifications.postponed(c, one.id, due_at))
 
     async def _send(self, one: Notification) -> bool:
         """One attempt; whether the next event may be sent now."""
@@ -131,7 +157,7 @@ class Sending:
                 "POST", self._settings.url, headers=headers, json=envelope(one), enough=1
             )
         except OutboundError as error:
-            return await self._failed(one, error.message, Outcome.AWAY, 0)
+            return await self._away(one, error.message, error.kind != "tls_error", 0)
         if answer.status == _UNAUTHORIZED and authorization is not None:
             authorization.forget()
         words = f"{self._receiver} answered {answer.status}"
@@ -141,6 +167,9 @@ class Sending:
         if came_to is Outcome.REFUSED:
             return await self._refused(one, words)
         left_alone = wished(answer.headers, self._clock.now())
+        if came_to is Outcome.AWAY:
+            own = may_be_of_the_event(answer.status) and not left_alone
+            return await self._away(one, words, own, left_alone)
         return await self._failed(one, words, came_to, left_alone)
 
     async def _delivered(self, one: Notification) -> bool:
@@ -159,9 +188,19 @@ class Sending:
             log.info("notifications_delivered_again", receiver=self._receiver)
         self._in_a_row = 0
         self._doubts.pop(one.id, None)
+        self._alike.pop(one.id, None)
         if back:
             self._doubts.clear()
         return not back
+
+    async def _away(self, one: Notification, problem: str, own: bool, left_alone: Millis) -> bool:
+        """The receiver is away, or seems to be: `own` where it may be this event that breaks it."""
+        if own and self._doubts[one.id] >= ATTEMPTS:
+            return await self._failed(one, problem, Outcome.POSTPONED, left_alone)
+        before, times = self._alike.pop(one.id, ("", 0))
+        if own:
+            self._alike[one.id] = (problem, times + 1 if problem == before else 1)
+        return await self._failed(one, problem, Outcome.AWAY, left_alone)
 
     async def _failed(
         self, one: Notification, problem: str, came_to: Outcome, left_alone: Millis
@@ -193,6 +232,7 @@ class Sending:
     def _lost(self, ended: Sequence[Notification], how: str, problem: str) -> None:
         for one in ended:
             self._doubts.pop(one.id, None)
+            self._alike.pop(one.id, None)
             self._counted(one.event, how)
             log.error(
                 f"notification_{how}",
@@ -237,7 +277,7 @@ class Sending:
         if not standing.lost and not late:
             return []
         last = f"; the last problem: {standing.problem}" if standing.problem else ""
-        words = f"{self._receiver} takes no events for more than five minutes{last}."
+        words = f"{self._receiver} has not taken an event for more than five minutes{last}."
         if standing.lost:
             words = (
                 f"Of the last day {standing.lost} events for {self._receiver} could not be "

@@ -212,6 +212,11 @@ def failed(connection: Connection, notification_id: int, problem: str, due_at: M
     _set(connection, [notification_id], attempts=attempts, problem=problem, due_at=due_at)
 
 
+def postponed(connection: Connection, notification_id: int, due_at: Millis) -> None:
+    """It is tried again then, and the others do not wait for it."""
+    _set(connection, [notification_id], due_at=due_at)
+
+
 def refused(connection: Connection, notification_id: int, problem: str, now: Millis) -> None:
     """The receiver does not take it, and nobody tries any more."""
     attempts = notifications.c.attempts + 1

@@ -42,7 +42,7 @@ class Delivery:
 
 @dataclass
 class Receiver:
-    """`answer` says what to answer to an event: a status, or one with headers."""
+    """`answer` says what to answer to an event: a status, or one with headers; 0 breaks off."""
 
     port: int = field(default_factory=free_port)
     path: str = "/hook"
@@ -61,7 +61,7 @@ class Receiver:
     @property
     def taken(self) -> list[Delivery]:
         """What was answered 2xx, in the order in which it came."""
-        return [one for one in self.deliveries if one.status < 300]
+        return [one for one in self.deliveries if 200 <= one.status < 300]
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -107,7 +107,9 @@ class Receiver:
         given = self.answer(event)
         status, headers = given if isinstance(given, tuple) else (given, {})
         self.deliveries.append(Delivery(event, dict(request.headers), time.monotonic(), status))
-        return web.Response(status=status, headers=headers)
+        if not status and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=status or 500, headers=headers)
 
 
 def first(*statuses: int | tuple[int, dict[str, str]]) -> Callable[[dict[str, Any]], Any]:

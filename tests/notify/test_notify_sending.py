@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import structlog
 from receiving import (
     EVERYWHERE,
@@ -24,7 +25,6 @@ from servers.daemon import served
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     from running import Watched
     from scene import Scene
 
@@ -129,6 +129,37 @@ async def test_an_event_that_cannot_be_digested_keeps_the_others_for_a_moment_on
         await receiver.hears(*told("2.0", "3.0"))
         assert [one.told for one in receiver.deliveries[:3]] == told(*["1.0"] * 3)
         await waiting(watched, 1)
+
+
+@pytest.mark.parametrize("breaks", [0, 502])
+async def test_an_event_that_breaks_the_receiver_does_not_keep_the_others_from_it(
+    tmp_path: Path, breaks: int
+) -> None:
+    def answer(event: dict[str, Any]) -> int:
+        return breaks if event["subject"].endswith(":bad") else 202
+
+    async with telling(tmp_path, ONLY) as (stage, receiver), stage.watched() as watched:
+        receiver.answer = answer
+        await verified(stage, watched, "bad", "1.0", "2.0")
+        await receiver.hears(*told("1.0", "2.0"))
+        assert [one.told for one in receiver.deliveries[:3]] == told("bad", "bad", "bad")
+        await waiting(watched, 1)
+        await verified(stage, watched, "3.0", "4.0")
+        await receiver.hears(*told("3.0", "4.0"), within=5)
+        receiver.answer = lambda _event: 202
+        await receiver.hears(*told("bad"))
+    assert receiver.told == told("1.0", "2.0", "3.0", "4.0", "bad")
+
+
+async def test_several_events_that_break_the_receiver_let_the_others_pass(tmp_path: Path) -> None:
+    def answer(event: dict[str, Any]) -> int:
+        return 502 if "bad" in event["subject"] else 202
+
+    async with telling(tmp_path, ONLY) as (stage, receiver), stage.watched() as watched:
+        receiver.answer = answer
+        await verified(stage, watched, "bad1", "bad2", "1.0")
+        await receiver.hears(*told("1.0"), within=20)
+        await waiting(watched, 2)
 
 
 async def test_what_could_not_be_delivered_in_time_is_given_up_and_what_happens_then_is_told(
