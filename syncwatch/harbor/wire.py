@@ -250,7 +250,8 @@ def millis_or_none(text: str | None) -> Millis | None:
 class RegistryEndpoint(msgspec.Struct, frozen=True):
     """A registry endpoint (`convertRegistry`, server/v2.0/handler/replication.go).
 
-    Harbor's own side of a policy is a made-up one with id 0 and an internal url.
+    Harbor's own side of a policy is a made-up one with id 0 and an internal url. `url` comes
+    without the user and password that it may hold in Harbor: they are Harbor's, and shown nowhere.
     """
 
     id: Number = 0
@@ -259,6 +260,12 @@ class RegistryEndpoint(msgspec.Struct, frozen=True):
     url: str = ""
     status: str = ""
     update_time: str | None = None
+
+    def __post_init__(self) -> None:
+        scheme, mark, rest = self.url.rpartition("://")
+        place, slash, path = rest.partition("/")
+        bare = f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
+        msgspec.structs.force_setattr(self, "url", bare)
 
 
 class PolicyTrigger(msgspec.Struct, frozen=True):

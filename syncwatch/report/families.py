@@ -79,7 +79,7 @@ FAMILIES = (
         "syncwatch_lost_total",
         "counter",
         BY_POLICY,
-        "Images that were verified and then found gone or damaged.",
+        "Images that were verified and then found gone, damaged or overwritten.",
     ),
     Family(
         "syncwatch_executions_total",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-OF_ALL = "syncwatch_build_info", "syncwatch_leases", "syncwatch_gate_waiting"
+OF_ALL = "syncwatch_build_info", "syncwatch_leases", "syncwatch_gate_waiting", "process_"
 """Gauges that each replica has of its own."""
 
 SLOW = 0.15
@@ -144,7 +144,7 @@ class Replicated:
         found: Counter[Series] = Counter()
         for text in texts:
             for family in text_string_to_metric_families(text):
-                if family.type == "gauge" and family.name not in OF_ALL:
+                if family.type == "gauge" and not family.name.startswith(OF_ALL):
                     for sample in family.samples:
                         found[sample.name, frozenset(sample.labels.items())] += 1
         self.doubled += [series for series, times in found.items() if times > 1]
