@@ -60,7 +60,7 @@ async def test_a_step_that_deployed_too_early_waits_now_and_succeeds(tmp_path: P
         step = await one.begin("sh", str(RECIPES / "wait.sh"), "apps/web:1.4.0", "cluster1")
         assert step.stderr is not None
         line = await asyncio.wait_for(step.stderr.readline(), 30)
-        assert line.startswith(b"0 of 1 usable after 0; waiting for apps/web:1.4.0 pending/")
+        assert line.startswith(b"0 of 1 usable after 0s; waiting for apps/web:1.4.0 pending/")
         assert len(one.calls("kubectl")) == 1
         harbor.resume_queue()
         late = await ended(step)
