@@ -234,6 +234,26 @@ class Result(StrEnum):
     EXCUSED = "excused"
 
 
+class ProbeMode(StrEnum):
+    """What a cluster's nodes are made to do with an image."""
+
+    OFF = "off"
+    PULL = "pull"  # pull it, and never run it
+    START = "start"  # pull it, and start it, as people do by hand
+
+
+class Pulling(StrEnum):
+    """What became of a probe: what a kubelet said of pulling an image."""
+
+    PULLED = "pulled"
+    MISSING = "missing"
+    UNAUTHORIZED = "unauthorized"
+    UNREACHABLE = "unreachable"
+    CORRUPT = "corrupt"
+    WRONG_PLATFORM = "wrong_platform"
+    INCONCLUSIVE = "inconclusive"  # it proves nothing, either way
+
+
 class Trigger(StrEnum):
     """What starts a replication policy (Harbor's words)."""
 

@@ -1,0 +1,1 @@
+"""The last proof: a pod in the destination's own cluster makes a kubelet pull the image."""

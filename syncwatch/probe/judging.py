@@ -1,0 +1,1 @@
+"""Pure: what a kubelet said of pulling an image, from (pod, events, now)."""

@@ -1,0 +1,1 @@
+"""Pure: the pod that makes a kubelet pull an image."""
