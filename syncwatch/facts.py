@@ -6,7 +6,10 @@ Pure values. `verify.judging` reads them in the transaction that writes the verd
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from syncwatch.model import Pulling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +64,66 @@ class Run:
         return self.ended_at if self.ended_at is not None else self.changed_at
 
 
+class Standing(StrEnum):
+    """What the probes of an image amount to."""
+
+    PROVED = "proved"  # a node pulled it
+    NEEDLESS = "needless"  # no node pulls such a thing: a chart, a signature
+    REFUSED = "refused"  # a node could not pull it
+    OPEN = "open"  # the last probe proved nothing, either way
+    AWAITED = "awaited"  # none has ended yet
+
+
+_REFUSALS = frozenset(
+    {
+        Pulling.MISSING,
+        Pulling.UNAUTHORIZED,
+        Pulling.UNREACHABLE,
+        Pulling.CORRUPT,
+        Pulling.WRONG_PLATFORM,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What is known of the destination's own cluster pulling a digest.
+
+    `proved_at` is when a node's pull of it ended well; `result` with its `message` (one sentence,
+    with the kubelet's words) is of the last probe that `ended_at`, `attempts` so many in a row have
+    not been pulled. `is_image` is None while not known; `under_way` that pods are, `due_at` when
+    the next probe is.
+    """
+
+    proved_at: Millis | None = None
+    result: Pulling | None = None
+    cause: str = ""
+    message: str = ""
+    ended_at: Millis | None = None
+    attempts: int = 0
+    is_image: bool | None = None
+    under_way: bool = False
+    due_at: Millis | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """What they amount to.
+
+        What was pulled stays so when a later probe proves nothing, and not when it is refused. One
+        connection that failed is no refusal: a second pod has to say so too.
+        """
+        if self.is_image is False:
+            return Standing.NEEDLESS
+        confirmed = self.result is not Pulling.UNREACHABLE or self.attempts > 1
+        if self.result in _REFUSALS and confirmed:
+            return Standing.REFUSED
+        if self.proved_at is not None:
+            return Standing.PROVED
+        if self.result is None or self.result in _REFUSALS:
+            return Standing.AWAITED
+        return Standing.OPEN
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known beside the observation.
@@ -77,7 +140,8 @@ class Facts:
     the last one that met none did not prove the digest either (`wanting_since`: nor those since
     then), `good` how many in a row did; `told_gone` that Harbor told of its deletion at the source,
     which was not read since; `policies_at` is when Harbor's policies were last read;
-    `flaps` is how often the expectation left `verified` within the last hour.
+    `flaps` is how often the expectation left `verified` within the last hour. `pull` is what the
+    destination's cluster said of pulling it, None where nothing was ever asked of it.
     """
 
     runs: Sequence[Run]
@@ -103,3 +167,4 @@ class Facts:
     policies_at: Millis | None = None
     good: int = 0
     flaps: int = 0
+    pull: Pull | None = None

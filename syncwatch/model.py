@@ -328,6 +328,18 @@ class Accessory:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What a digest is, by its manifests: whether a node can pull it, and how much that is.
+
+    `is_image` is False for a chart, a signature or any other artifact; `size` are the bytes of the
+    largest image in it, layers and configuration, None where its manifests were not read.
+    """
+
+    is_image: bool
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one look at (destination, repository, reference) saw.
 
@@ -336,7 +348,8 @@ class Observation:
     one of them. `level` is how deep the served digest was proven.
     `problem` is set where we could not ask or not understand: what was seen before it holds, and
     nothing may be concluded from what was not. `proven` are blobs whose last byte was read,
-    `altered` those that were read whole and did not hash to their digest.
+    `altered` those that were read whole and did not hash to their digest. `content` is what the
+    served digest is, None where its manifest was not read.
     """
 
     began_at: Millis
@@ -351,6 +364,7 @@ class Observation:
     proven: frozenset[str] = frozenset()
     altered: frozenset[str] = frozenset()
     accessories: tuple[Accessory, ...] = ()
+    content: Content | None = None
 
     def proves(self, digest: str, level: Level = Level.MATCHED) -> bool:
         """Whether the reference names `digest`, proven as deep as `level`.

@@ -5,7 +5,8 @@ stay in files that are read again when they change; no text of ours shows one.
 """
 
 from syncwatch.config.addresses import Address, StoreUrl
-from syncwatch.config.destinations import AVAILABLE_LEVELS, DEFAULTS, DestinationSettings
+from syncwatch.config.clusters import ClusterSettings, ProbeSettings
+from syncwatch.config.destinations import DEFAULTS, DestinationSettings
 from syncwatch.config.loading import load
 from syncwatch.config.notifying import Event, NotificationSettings
 from syncwatch.config.reference import reference, settings_schema
@@ -18,15 +19,9 @@ from syncwatch.config.secrets import (
     Secret,
 )
 from syncwatch.config.servers import HarborSettings, WebhookSettings
-from syncwatch.config.settings import (
-    ClusterSettings,
-    IgnoreSettings,
-    ProbeSettings,
-    Settings,
-)
+from syncwatch.config.settings import IgnoreSettings, Settings
 
 __all__ = [
-    "AVAILABLE_LEVELS",
     "DEFAULTS",
     "Address",
     "ClusterSettings",

@@ -14,6 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from syncwatch.config.scalars import NAME
+from syncwatch.model import Level, ProbeMode
+
+EVERY_OTHER = "*"
+"""The destination name whose entry gives defaults for all others."""
 
 Loc = tuple[str | int, ...]
 """The way to a setting: names and positions from the top."""
@@ -79,6 +83,7 @@ def inconsistencies(raw: object, *, serving: bool) -> list[Problem]:
         *_repeated("destinations", destinations, _destination_key),
         *_unknown(destinations, "harbor", "harbors", _names(harbors)),
         *_unknown(destinations, "cluster", "clusters", _names(clusters)),
+        *_unprobed(destinations, clusters),
     ]
     return [*problems, *(_unproven(harbors) if serving else ())]
 
@@ -128,6 +133,34 @@ def _unknown(
                 f"no such {key} in {section}; {suggestion(name, names) or f'add it to {section}'}"
             )
             yield Problem(("destinations", index, key), message)
+
+
+def _unprobed(destinations: Sequence[object], clusters: Sequence[object]) -> Iterator[Problem]:
+    """Destinations whose images a node is to pull, in a cluster where none is made to."""
+    probed = {_get(one, "name") for one in clusters if _is_probed(_get(one, "probe"))}
+    known = _names(clusters)
+    general = next((one for one in destinations if _get(one, "name") == EVERY_OTHER), None)
+    for index, item in enumerate(destinations):
+        cluster = _get(item, "cluster") or _get(general, "cluster")
+        own = [key for key in ("level", "cluster") if _get(item, key) is not None]
+        level = _get(item, "level") or _get(general, "level")
+        if level != Level.PULLED or not own or cluster in probed:
+            continue
+        if isinstance(cluster, str) and cluster in known:
+            cure = f"set probe: {{mode: pull}} for {cluster} in clusters"
+        elif cluster is None:
+            cure = "set cluster, the one in clusters that pulls from it"
+        else:
+            continue
+        where = ("destinations", index, own[0])
+        yield Problem(where, f"nothing there can prove pulled; {cure}, or use readable")
+
+
+def _is_probed(probe: object) -> bool:
+    """Whether a cluster's section says that pods are made; an empty one does."""
+    if probe is None:
+        return False
+    return _get(probe, "mode") not in (ProbeMode.OFF, False)
 
 
 def _unproven(harbors: Sequence[object]) -> Iterator[Problem]:

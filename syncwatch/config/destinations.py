@@ -9,16 +9,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 
 from syncwatch.config.addresses import Host, RegistryUrl
+from syncwatch.config.consistency import EVERY_OTHER
 from syncwatch.config.files import ReadableFile
 from syncwatch.config.scalars import Duration, Instant, Moment, Name, Platform, Word
 from syncwatch.config.secrets import Credential, DockerConfigCredential, docker_login
 from syncwatch.config.servers import Remote, exclusive
 from syncwatch.model import Level
 
-AVAILABLE_LEVELS = (Level.MATCHED, Level.READABLE)
-"""The levels that this version can prove; any other is a configuration error."""
-
-DEFAULTS = "*"
+DEFAULTS = EVERY_OTHER
 """The destination name whose entry gives defaults for all others."""
 
 
@@ -52,8 +50,8 @@ class DestinationSettings(Remote):
     level: Level = Field(
         Level.READABLE,
         description="How deep it is looked at: `matched` (reference and digest answer and agree), "
-        "`readable` (the last byte of everything is read) or `pulled` (a node pulled it). "
-        "This version has `matched` and `readable`.",
+        "`readable` (the last byte of everything is read) or `pulled` (a node of its cluster "
+        "pulled it, too).",
     )
     platforms: tuple[Platform, ...] = Field(
         (), description="Platforms of an index that have to be there, as linux/amd64. Default: all."
@@ -127,13 +125,6 @@ class DestinationSettings(Remote):
             if info.data.get("url") and not _logs_in(value, info.data["url"]):
                 raise ValueError("this file has no login for the host of url; add it to its auths")
         return value
-
-    @field_validator("level")
-    @classmethod
-    def _available(cls, level: Level) -> Level:
-        if level not in AVAILABLE_LEVELS:
-            raise ValueError(f"{level} is not available in this version; use readable")
-        return level
 
     @field_validator("retry_longest")
     @classmethod

@@ -77,6 +77,8 @@ def _kind(setting: dict[str, Any], definitions: dict[str, Any]) -> str:
         return f"list of {_kind(setting['items'], definitions)}"
     if setting["type"] == "integer":
         return f"number, {setting['minimum']} to {setting['maximum']}"
+    if setting["type"] == "number":
+        return f"number, over {setting['exclusiveMinimum']:g} to {setting['maximum']:g}"
     if setting["type"] == "boolean":
         return "`true`, `false`"
     return str(setting.get("x-kind", "mapping" if setting["type"] == "object" else "text"))

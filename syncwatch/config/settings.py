@@ -18,35 +18,14 @@ from pydantic import (
 )
 
 from syncwatch.config.addresses import Address, ListenAddress, Store, parse_store
+from syncwatch.config.clusters import ClusterSettings
 from syncwatch.config.consistency import inconsistencies, with_problems
 from syncwatch.config.destinations import DEFAULTS, DestinationSettings
-from syncwatch.config.files import ReadableFile, SecretFile
+from syncwatch.config.files import SecretFile
 from syncwatch.config.notifying import NotificationSettings
-from syncwatch.config.scalars import Duration, Moment, Name, Password, Word
+from syncwatch.config.scalars import Duration, Moment, Password, Word
 from syncwatch.config.secrets import Secret
 from syncwatch.config.servers import HarborSettings, Section, exclusive, secret_of
-
-
-class ProbeSettings(Section):
-    """How a cluster's own nodes are made to pull an image."""
-
-    mode: Literal["off", "pull", "start"] = Field(
-        "off", description="`off`, `pull` the image only, or `start` it as well."
-    )
-    namespace: Name = Field("syncwatch-probe", description="Where the pods are made.")
-    per_hour: int = Field(60, ge=1, le=3600, description="How many pods an hour at most.")
-
-
-class ClusterSettings(Section):
-    """A Kubernetes cluster that destinations serve."""
-
-    name: Name = Field(description="Our name for it.")
-    kubeconfig: ReadableFile | None = Field(
-        None, description="How to reach it. Default: the cluster that syncwatch itself runs in."
-    )
-    probe: ProbeSettings = Field(
-        ProbeSettings(), description="Pods that make a node pull an image."
-    )
 
 
 class IgnoreSettings(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from syncwatch.store import accessories, looks, notifications, orphans, proofs, retention
+from syncwatch.store import accessories, looks, notifications, orphans, probes, proofs, retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,5 +31,6 @@ def steps(
         lambda c: accessories.forget(c, before),
         lambda c: orphans.forget(c, before),
         lambda c: looks.forget(c, now),
+        lambda c: probes.forget(c, before),
         lambda c: notifications.forget(c, before),
     )

@@ -27,10 +27,11 @@ metadata = MetaData()
 
 # SQLite numbers rows by itself only for a column of type INTEGER, and never twice only where the
 # table says so: an id in somebody's link must not come to mean something else.
-_Id = BigInteger().with_variant(Integer, "sqlite")
+Id = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _partial(name: str, *columns: str | Column[object], where: str) -> Index:
+def partial(name: str, *columns: str | Column[object], where: str) -> Index:
+    """An index of those rows only that meet a condition."""
     return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
@@ -63,7 +64,7 @@ harbors = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("harbor", String, nullable=False),
     Column("received_at", BigInteger, nullable=False),
     Column("sameness", String, nullable=False),
@@ -73,14 +74,14 @@ deliveries = Table(
     Column("due_at", BigInteger),
     Index("deliveries_sameness", "sameness"),
     Index("deliveries_received", "received_at"),
-    _partial("deliveries_due", "harbor", "due_at", where="due_at is not null"),
+    partial("deliveries_due", "harbor", "due_at", where="due_at is not null"),
     sqlite_autoincrement=True,
 )
 
 destinations = Table(
     "destinations",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("harbor", String, nullable=False),
     Column("registry_id", BigInteger, nullable=False),
     Column("url", String, nullable=False),
@@ -129,7 +130,7 @@ revisions = Table(
 subjects = Table(
     "subjects",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("harbor", String, nullable=False),
     Column("policy_id", BigInteger, nullable=False),
     Column("source_repository", String, nullable=False),
@@ -153,7 +154,7 @@ subjects = Table(
     ),
     Index("subjects_source", "harbor", "source_repository", "reference"),
     Index("subjects_name", "destination_id", "repository", "reference"),
-    _partial(
+    partial(
         "subjects_behind",
         "harbor",
         "policy_id",
@@ -161,14 +162,14 @@ subjects = Table(
         "behind_since",
         where="behind_since is not null",
     ),
-    _partial("subjects_source_due", "harbor", "source_due_at", where="source_due_at is not null"),
+    partial("subjects_source_due", "harbor", "source_due_at", where="source_due_at is not null"),
     sqlite_autoincrement=True,
 )
 
 expectations = Table(
     "expectations",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("subject_id", BigInteger, nullable=False),
     Column("harbor", String, nullable=False),
     Column("policy_id", BigInteger, nullable=False),
@@ -209,19 +210,19 @@ expectations = Table(
     Column("known_by", String, nullable=False, default="webhook"),
     # when a webhook that did not come is missed; null where none is due, or it was counted
     Column("recovered_due_at", BigInteger),
-    _partial(
+    partial(
         "expectations_recovered",
         "harbor",
         "recovered_due_at",
         where="recovered_due_at is not null",
     ),
     Index("expectations_subject", "subject_id", "id"),
-    _partial("expectations_due", "destination_id", "due_at", where="due_at is not null"),
-    _partial("expectations_closed", "closed_at", where="closed_at is not null"),
+    partial("expectations_due", "destination_id", "due_at", where="due_at is not null"),
+    partial("expectations_closed", "closed_at", where="closed_at is not null"),
     Index("expectations_state", "state", "id"),
     Index("expectations_pushed", "harbor", "policy_id", "pushed_at"),
-    _partial("expectations_evidence", "destination_id", "proved_at", where="state = 'verified'"),
-    _partial(
+    partial("expectations_evidence", "destination_id", "proved_at", where="state = 'verified'"),
+    partial(
         "expectations_recheck",
         "destination_id",
         "checked_at",
@@ -233,7 +234,7 @@ expectations = Table(
 changes = Table(
     "changes",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("expectation_id", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("what", String, nullable=False),
@@ -245,7 +246,7 @@ changes = Table(
 observations = Table(
     "observations",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("destination_id", BigInteger, nullable=False),
     Column("repository", String, nullable=False),
     Column("reference", String, nullable=False),
@@ -289,7 +290,7 @@ looks = Table(
     Column("answered_at", BigInteger),
     Column("problem", String),
     Column("detail", String, nullable=False, default=""),
-    _partial("looks_due", "destination_id", "due_at", where="due_at is not null"),
+    partial("looks_due", "destination_id", "due_at", where="due_at is not null"),
     Index("looks_asked", "asked_at"),
 )
 
@@ -297,7 +298,7 @@ looks = Table(
 notifications = Table(
     "notifications",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
     # of the CloudEvent: its type, its subject, its data as JSON
     Column("event", String, nullable=False),
     Column("harbor", String, nullable=False),
@@ -313,8 +314,8 @@ notifications = Table(
     # set where it ended without being delivered
     Column("lost_at", BigInteger),
     Index("notifications_created", "created_at"),
-    _partial("notifications_due", "due_at", where="due_at is not null"),
-    _partial("notifications_lost", "lost_at", where="lost_at is not null"),
+    partial("notifications_due", "due_at", where="due_at is not null"),
+    partial("notifications_lost", "lost_at", where="lost_at is not null"),
     sqlite_autoincrement=True,
 )
 
@@ -352,7 +353,7 @@ executions = Table(
     # null once nothing more can come of it
     Column("due_at", BigInteger),
     Column("counted", Boolean, nullable=False, default=False),
-    _partial("executions_due", "harbor", "due_at", where="due_at is not null"),
+    partial("executions_due", "harbor", "due_at", where="due_at is not null"),
     Index("executions_policy", "harbor", "policy_id", "start_at"),
     Index("executions_changed", "changed_at"),
 )
@@ -382,7 +383,7 @@ tasks = Table(
     Index("tasks_execution", "harbor", "execution_id"),
     Index("tasks_source", "harbor", "policy_id", "source_repository"),
     Index("tasks_repository", "harbor", "repository"),
-    _partial("tasks_plan", "harbor", "plan_due_at", where="plan_due_at is not null"),
+    partial("tasks_plan", "harbor", "plan_due_at", where="plan_due_at is not null"),
 )
 
 sweeps = Table(
@@ -414,7 +415,7 @@ orphans = Table(
     # JSON list of the first tags there that the source does not have, and how many there are
     Column("extra", Text, nullable=False, default="[]"),
     Column("count", Integer, nullable=False, default=0),
-    _partial("orphans_due", "destination_id", "due_at", where="due_at is not null"),
+    partial("orphans_due", "destination_id", "due_at", where="due_at is not null"),
 )
 
 replicas = Table(

@@ -12,7 +12,7 @@ from syncwatch.errors import StoreError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision; a test holds it against the files."""
 
 

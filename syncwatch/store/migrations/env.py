@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import syncwatch.store.probe_schema  # noqa: F401 - its tables belong to the metadata
 from syncwatch.store.schema import metadata
 
 context.configure(

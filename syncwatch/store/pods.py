@@ -1,0 +1,186 @@
+"""The pods of probes: written down before they are made, and until the cluster has them no more.
+
+In and out: `probe`. Each is judged once, by the row's `ended_at`, whatever crashes between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, update
+
+from syncwatch.model import Pulling
+from syncwatch.store.probe_schema import pods, probes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from syncwatch.model import Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that was made, or is to be: what it pulls, and what came of it so far."""
+
+    id: int
+    probe_id: int
+    destination_id: int
+    namespace: str
+    name: str
+    image: str
+    digest: str
+    architecture: str
+    began_at: Millis
+    deadline_at: Millis
+    ended_at: Millis | None
+    result: Pulling | None
+    cause: str
+    message: str
+    node: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A pod that is about to be made."""
+
+    name: str
+    namespace: str
+    image: str
+    architecture: str
+    deadline_at: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a pod came to."""
+
+    result: Pulling
+    cause: str
+    message: str
+    node: str
+    seconds: float | None
+
+
+def make(
+    connection: Connection,
+    probe_id: int,
+    cluster: str,
+    destination_id: int,
+    made: Made,
+    now: Millis,
+) -> None:
+    """Write down a pod before it exists."""
+    connection.execute(
+        pods.insert().values(
+            probe_id=probe_id,
+            cluster=cluster,
+            destination_id=destination_id,
+            namespace=made.namespace,
+            name=made.name,
+            image=made.image,
+            architecture=made.architecture,
+            began_at=now,
+            deadline_at=made.deadline_at,
+            cause="",
+            message="",
+            node="",
+        )
+    )
+
+
+def left(connection: Connection, cluster: str) -> list[Pod]:
+    """All pods that a cluster may have still, judged or not."""
+    return _pods(connection, pods.c.cluster == cluster, pods.c.gone_at.is_(None))
+
+
+def of_probe(connection: Connection, probe_id: int, since: Millis) -> list[Pod]:
+    """The pods of a probe that began no earlier than a moment."""
+    return _pods(connection, pods.c.probe_id == probe_id, pods.c.began_at >= since)
+
+
+def last_of(connection: Connection, probe_id: int, limit: int) -> list[Pod]:
+    """The newest pods of a probe, newest first."""
+    found = select(pods.c.id).where(pods.c.probe_id == probe_id).order_by(pods.c.id.desc())
+    ids = list(connection.execute(found.limit(limit)).scalars())
+    return _pods(connection, pods.c.id.in_(ids))[::-1]
+
+
+def end(connection: Connection, pod_id: int, ended: Ended, now: Millis) -> bool:
+    """Write what a pod came to; False where that was written before."""
+    written = connection.execute(
+        update(pods)
+        .where(pods.c.id == pod_id, pods.c.ended_at.is_(None))
+        .values(
+            ended_at=now,
+            result=ended.result,
+            cause=ended.cause,
+            message=ended.message,
+            node=ended.node,
+            seconds=ended.seconds,
+        )
+    )
+    return bool(written.rowcount)
+
+
+def gone(connection: Connection, pod_id: int, now: Millis) -> None:
+    """The cluster has it no more."""
+    connection.execute(update(pods).where(pods.c.id == pod_id).values(gone_at=now))
+
+
+def spent(connection: Connection, cluster: str, since: Millis) -> tuple[int, Millis | None]:
+    """How many pods began in a cluster since a moment, and when the first of them did."""
+    row = connection.execute(
+        select(func.count(), func.min(pods.c.began_at)).where(
+            pods.c.cluster == cluster, pods.c.began_at > since
+        )
+    ).one()
+    return int(row[0]), row[1]
+
+
+def holders(connection: Connection, cluster: str, digest: str) -> frozenset[str]:
+    """The nodes of a cluster that pulled a digest, by what we know."""
+    query = (
+        select(pods.c.node)
+        .join(probes, probes.c.id == pods.c.probe_id)
+        .where(
+            pods.c.cluster == cluster,
+            probes.c.digest == digest,
+            pods.c.result == Pulling.PULLED,
+            pods.c.node != "",
+        )
+        .distinct()
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+def _pods(connection: Connection, *where: Any) -> list[Pod]:
+    query = (
+        select(pods, probes.c.digest)
+        .join(probes, probes.c.id == pods.c.probe_id)
+        .where(*where)
+        .order_by(pods.c.id)
+    )
+    return [_pod(row) for row in connection.execute(query)]
+
+
+def _pod(row: Row[Any]) -> Pod:
+    return Pod(
+        id=row.id,
+        probe_id=row.probe_id,
+        destination_id=row.destination_id,
+        namespace=row.namespace,
+        name=row.name,
+        image=row.image,
+        digest=row.digest,
+        architecture=row.architecture,
+        began_at=row.began_at,
+        deadline_at=row.deadline_at,
+        ended_at=row.ended_at,
+        result=Pulling(row.result) if row.result else None,
+        cause=row.cause,
+        message=row.message,
+        node=row.node,
+        seconds=row.seconds,
+    )
