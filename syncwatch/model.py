@@ -415,6 +415,21 @@ class Verdict:
     flapping: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterFigures:
+    """How the probes of a cluster stand.
+
+    `up` is None before the first answer; `waiting` probes are due since `oldest_at` and have not
+    begun, `under_way` have, and so many pods more may begin within the hour: `budget_left`.
+    """
+
+    up: bool | None
+    waiting: int
+    oldest_at: Millis | None
+    under_way: int
+    budget_left: int
+
+
 class Rules(msgspec.Struct, frozen=True):
     """What matters in a policy: a revision of it. Two policies with equal rules promise the same.
 
