@@ -29,9 +29,8 @@ from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import log, supervise
 from syncwatch.store import housekeeping, leases, policies
 from syncwatch.store.holding import LOOP, Holding
-from syncwatch.verify.judging import Terms
-from syncwatch.verify.registry import RegistryClient
-from syncwatch.verify.verifier import Manner, Verifier
+from syncwatch.verify.beginning import Place, client_of
+from syncwatch.verify.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from syncwatch.config import DestinationSettings, HarborSettings, Settings
+    from syncwatch.config import HarborSettings, Settings
     from syncwatch.model import Change, Millis
     from syncwatch.report.metrics import Metrics
     from syncwatch.runtime import Clock, Pulse, Signals
@@ -49,10 +48,6 @@ if TYPE_CHECKING:
 FORGET_EVERY = 60.0
 DESTINATIONS_EVERY = 1.0
 TROUBLE_EVERY = 1.0
-
-ANSWERS_FROM_THE_TAG = frozenset({"docker-registry"})
-"""Adapters whose registry answers If-None-Match from the tag's own file (distribution,
-registry/handlers/manifests.go). A Harbor answers it from its database, which proves nothing."""
 
 STORE = "store"
 """The lease of what is done once for the whole store."""
@@ -399,41 +394,25 @@ class Stages:
                 del self._up_untold[destination_id]
 
     def _begin_verifying(self, destination: Destination, known: Sequence[Destination]) -> None:
-        settings = for_destination(self._settings, destination)
+        place = Place(destination, for_destination(self._settings, destination), self._settings)
         lease = _of_destination(destination.id)
-        outbound = Outbound(
-            timeout=settings.timeout.total_seconds(),
-            concurrency=settings.concurrency,
-            ca_file=settings.ca_file,
-            insecure_skip_verify=settings.insecure_skip_verify,
-            observe=self._metrics.registry_asked(destination.harbor, destination.name),
-            allowed=self._allowed(lease),
-        )
-        credential = settings.credential
-        client = RegistryClient(
-            url=settings.url or destination.url,
-            outbound=outbound,
-            credentials=lambda: credential.login() if credential else None,
-            clock=self._clock.now,
-            token_realms=settings.token_realms,
-            forget=credential.forget if credential else lambda: None,
-            is_harbor=destination.type == "harbor",
-        )
+        observe = self._metrics.registry_asked(destination.harbor, destination.name)
+        client, outbound = client_of(place, self._clock, observe, self._allowed(lease))
+        terms = place.terms()
         verifier = Verifier(
             destination=destination,
             client=client,
             database=self._database,
             clock=self._clock,
             signals=self._signals,
-            terms=lambda: self._terms(destination, settings),
-            manner=_manner(destination, settings),
+            terms=lambda: terms,
+            manner=place.manner(),
             publish=self._published,
             up=self._is_up,
-            wrong_address=wrong_address(destination, settings, known),
+            wrong_address=wrong_address(destination, place.own, known),
         )
-        self._clusters[destination.id] = settings.cluster or ""
-        until = settings.pause_until
-        self._pauses[destination.id] = round(until.timestamp() * 1000) if until else 0
+        self._clusters[destination.id] = place.own.cluster or ""
+        self._pauses[destination.id] = place.paused_until
         if self._holding is not None and destination.up is not None:
             # The word of the replica that had it before stands until the first look.
             self._up[destination.id] = destination.up
@@ -445,17 +424,6 @@ class Stages:
         share = _Share(close=close, destination=destination)
         self._begin_share(lease, share, {verifier.loop_name: verifier.turn})
 
-    def _terms(self, destination: Destination, settings: DestinationSettings) -> Terms:
-        harbor = next(one for one in self._settings.harbors if one.name == destination.harbor)
-        return Terms(
-            grace=millis(settings.grace),
-            give_up_after=millis(harbor.give_up_after),
-            stale_after=millis(settings.stale_after),
-            retry_first=millis(settings.retry_first),
-            retry_longest=millis(settings.retry_longest),
-            paused_until=self._pauses[destination.id],
-        )
-
     async def _forget(self) -> float:
         settings, now = self._settings, self._clock.now()
         steps = housekeeping.steps(
@@ -463,19 +431,6 @@ class Stages:
         )
         more = [await self._database.write(step) for step in steps]
         return 0.2 if any(more) else FORGET_EVERY
-
-
-def _manner(destination: Destination, settings: DestinationSettings) -> Manner:
-    return Manner(
-        concurrency=settings.concurrency,
-        recheck_per_minute=settings.recheck_per_minute,
-        recheck_after=min(millis(settings.recheck_after), millis(settings.stale_after) // 2),
-        platforms=settings.platforms,
-        conditional=destination.type in ANSWERS_FROM_THE_TAG,
-        proofs_kept=millis(settings.proofs_kept),
-        full_check_every=millis(settings.full_check_every) if settings.full_check_every else 0,
-        full_check_bytes_per_second=settings.full_check_bytes_per_second,
-    )
 
 
 @dataclass(slots=True)

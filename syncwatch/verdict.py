@@ -13,14 +13,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from syncwatch.facts import Standing
 from syncwatch.model import (
     ATTEMPTS,
+    MINUTE,
     SECOND,
     Happening,
     Held,
     Level,
     Millis,
     Observation,
+    Pulling,
     Reason,
     State,
     Status,
@@ -56,6 +59,9 @@ _DAMAGED = frozenset(
 )
 """Faults of what is there, which no execution explains."""
 
+PROBING_AGAIN = 10 * MINUTE
+"""How soon an image is looked at again that only waits for a node to pull it."""
+
 SKIPPED = "Execution skipped"
 """How Harbor begins the status text of a run that another run of the same policy stood in for."""
 
@@ -65,6 +71,8 @@ def decide(owed: Owed, seen: Observation | None, facts: Facts, now: Millis) -> V
     if seen is None:
         return _unseen(owed, facts, now)
     if seen.proves(owed.digest, owed.required_level):
+        if owed.required_level is Level.PULLED:
+            return _readable(owed, seen, facts, now)
         return _proved(owed, seen, facts, now)
     if seen.problem is Reason.POLICY_BLOCKED:
         return _blocked(owed, facts, now)
@@ -81,6 +89,35 @@ def _unseen(owed: Owed, facts: Facts, now: Millis) -> Verdict:
     return Verdict(Happening.AWAITED, reason, words, now)
 
 
+def _readable(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict:
+    """The registry serves it whole; whether a node can pull it, only a node can say."""
+    pull = facts.pull
+    standing = pull.standing if pull is not None else None
+    if standing in (Standing.PROVED, Standing.NEEDLESS):
+        return _proved(owed, seen, facts, now)
+    due = _after_probe(owed, now)
+    if pull is not None and standing is Standing.REFUSED:
+        words = f"{owed.destination} serves {owed.names} whole, but a node cannot pull it."
+        told = f"{words} {pull.message}".rstrip()
+        return Verdict(Happening.BROKEN, Reason.PULL_FAILED, told, due)
+    if pull is None or standing is Standing.OPEN:
+        why = pull.message if pull else "No cluster is configured to pull it any more."
+        words = f"{owed.destination} serves {owed.names} whole; whether a node can pull it is open."
+        told = f"{words} {why}".rstrip()
+        return Verdict(Happening.UNANSWERED, Reason.PROBE_INCONCLUSIVE, told, due)
+    if owed.state is State.VERIFIED:
+        return Verdict(Happening.UNANSWERED, None, "", due)
+    doing = "a pod is pulling it" if pull.under_way else "a pod is to pull it"
+    words = f"{owed.destination} serves {owed.names} whole; {doing}."
+    return Verdict(Happening.AWAITED, Reason.PROBING, words, due)
+
+
+def _after_probe(owed: Owed, now: Millis) -> Millis:
+    """When to look again while a probe decides, which makes a look due by itself."""
+    due = now + PROBING_AGAIN
+    return owed.deadline_at if now < owed.deadline_at < due else due
+
+
 def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict:
     """Verified; looked at once more where a run could still touch it, or ended after the look."""
     if owed.state is State.FAILED and facts.flaps >= FLAPS and facts.good + 1 < STEADY:
@@ -90,6 +127,8 @@ def _proved(owed: Owed, seen: Observation, facts: Facts, now: Millis) -> Verdict
         )
         return Verdict(Happening.BROKEN, owed.reason, words, now + 5 * SECOND, flapping=True)
     words = f"{owed.destination} serves {owed.names} as {owed.digest}{_depth(seen)}."
+    if facts.pull is not None and facts.pull.result is Pulling.PULLED:
+        words = f"{words} {facts.pull.message}".rstrip()
     return Verdict(Happening.SEEN, None, words, once_more(seen, facts, now))
 
 

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from syncwatch.model import Verdict
 
 
+_TOLD = ("settled", "false_success", "pulled_at")
+"""What is told of a row beside its state."""
+
+
 def judge(
     connection: Connection,
     row: Row[Any],
@@ -53,13 +57,14 @@ def judge(
     began_at: Millis | None = None,
     paused_until: Millis = 0,
     ended: Ended | None = None,
+    pulled_at: Millis | None = None,
 ) -> Change | None:
     """Move a row to where the verdict leads. None when nothing changed that anybody should hear.
 
     `observed_at` is the moment of the look, None where it met a problem; it began at `began_at`,
-    and nothing younger than that is proven by it. `reached` is the level it
-    got to, `ended` the run that Harbor ended for it. A deadline before `paused_until` moves there,
-    unless it was settled before: what is maintained misses nothing.
+    and nothing younger than that is proven by it. `reached` is the level it got to, `ended` the run
+    that Harbor ended for it, `pulled_at` when a node pulled it. A deadline before `paused_until`
+    moves there, unless it was settled before: what is maintained misses nothing.
     """
     deadline_at = row.deadline_at if row.settled else max(row.deadline_at, paused_until)
     state = step(State(row.state), verdict.happening)
@@ -67,6 +72,8 @@ def judge(
     values = _judged(row, state, verdict, now, observed_at, kept=kept)
     values |= _levelled(row, verdict, now, observed_at, began_at, reached)
     values |= ended.values(row) if ended else {}
+    if pulled_at is not None and row.pulled_at is None:
+        values["pulled_at"] = pulled_at
     late = now >= deadline_at and now >= paused_until and state in OPEN_STATES
     values |= {
         "deadline_at": deadline_at,
@@ -227,7 +234,7 @@ def _move(
         notifications.moved(connection, row, moved, now)
         what = f"{moved.state}/{moved.reason}" if moved.reason else moved.state
         note(connection, row.id, now, what, moved.message)
-    if told or moved.settled != row.settled or moved.false_success != row.false_success:
+    if told or any(getattr(moved, one) != getattr(row, one) for one in _TOLD):
         return change_of(connection, moved, row)
     return None
 
@@ -322,6 +329,8 @@ def change_of(connection: Connection, row: Row[Any], before: Row[Any] | None) ->
         false_success=row.false_success and not (before is not None and before.false_success),
         lost=before is not None
         and (before.state, row.state) == (State.VERIFIED, State.FAILED)
+        # A node that may not pull any more is no loss: it is there.
+        and row.reason != Reason.PULL_FAILED
         and row.operation == Operation.COPY,
     )
 
@@ -337,7 +346,8 @@ def _milestones(row: Row[Any], before: Row[Any] | None) -> tuple[tuple[str, floa
     if row.origin not in LAG_ORIGINS:
         return ()
     told = []
-    for name, column in (("notified", "notified_at"), ("claimed", "claimed_at")):
+    for name in ("notified", "claimed", "pulled"):
+        column = f"{name}_at"
         at = getattr(row, column)
         if at is not None and (before is None or getattr(before, column) is None):
             told.append((name, max(0.0, (at - row.expected_at) / SECOND)))

@@ -72,38 +72,62 @@ class Queue:
     oldest_at: Millis | None
 
 
-def want(connection: Connection, key: Key, reference: str, *, required: bool, now: Millis) -> bool:
-    """Have a digest probed that is served under `reference`, unless it was; True where it is due.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A digest that is to be probed, served under `reference`; `content` None while not known."""
+
+    key: Key
+    reference: str
+    required: bool
+    content: Content | None = None
+
+
+def want(connection: Connection, wanted: Wanted, now: Millis) -> bool:
+    """Have a digest probed, unless it was; True where it is due by this.
 
     One that was pulled, or whose next attempt is planned, is left as it is.
     """
-    destination_id, repository, digest = key
-    row = _row(connection, key)
+    row = _row(connection, wanted.key)
     if row is None:
-        connection.execute(
-            insert(connection)(probes)
-            .values(
-                destination_id=destination_id,
-                repository=repository,
-                digest=digest,
-                reference=reference,
-                required=required,
-                wanted_at=now,
-                due_at=now,
-                cause="",
-                message="",
-                attempts=0,
-            )
-            .on_conflict_do_nothing()
-        )
-        return True
-    idle = row.due_at is None and row.began_at is None and row.proved_at is None
-    if idle and row.is_image is not False:
-        _set(connection, row.id, due_at=now, required=required or row.required)
-        return True
-    if required and not row.required:
+        return _insert(connection, wanted, now)
+    if wanted.content is not None and row.is_image is None:
+        know(connection, wanted.key, wanted.content)
+    if wanted.required and not row.required:
         _set(connection, row.id, required=True)
-    return False
+    idle = row.due_at is None and row.began_at is None and row.proved_at is None
+    if not idle or row.is_image is False or _is_no_image(wanted.content):
+        return False
+    _set(connection, row.id, due_at=now)
+    return True
+
+
+def _is_no_image(content: Content | None) -> bool:
+    return content is not None and not content.is_image
+
+
+def _insert(connection: Connection, wanted: Wanted, now: Millis) -> bool:
+    destination_id, repository, digest = wanted.key
+    content = wanted.content
+    due = not _is_no_image(content)
+    connection.execute(
+        insert(connection)(probes)
+        .values(
+            destination_id=destination_id,
+            repository=repository,
+            digest=digest,
+            reference=wanted.reference,
+            is_image=content.is_image if content else None,
+            size=content.size if content else None,
+            required=wanted.required,
+            wanted_at=now,
+            due_at=now if due else None,
+            cause="",
+            message="",
+            attempts=0,
+        )
+        .on_conflict_do_nothing()
+    )
+    return due
 
 
 def know(connection: Connection, key: Key, content: Content) -> None:
@@ -116,7 +140,7 @@ def know(connection: Connection, key: Key, content: Content) -> None:
 
 def ask(connection: Connection, key: Key, reference: str, now: Millis) -> None:
     """Somebody waits for a probe: it is due now, before all that nobody waits for."""
-    want(connection, key, reference, required=False, now=now)
+    want(connection, Wanted(key, reference, required=False), now)
     connection.execute(update(probes).where(_is(key)).values(asked_at=now))
     connection.execute(
         update(probes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, select
 
 from syncwatch.errors import IllegalTransitionError
-from syncwatch.facts import Facts, Owed, Run
+from syncwatch.facts import Facts, Owed, Run, Standing
 from syncwatch.model import (
     HOUR,
     SECOND,
@@ -33,6 +33,7 @@ from syncwatch.store import (
     observations,
     pauses,
     policies,
+    probes,
     proofs,
     subjects,
 )
@@ -41,6 +42,7 @@ from syncwatch.store.schema import policies as policy_rows
 from syncwatch.store.schema import revisions
 from syncwatch.store.schema import subjects as subject_rows
 from syncwatch.verdict import decide, last_ended
+from syncwatch.verify import probing
 from syncwatch.verify.deletion import decide_deletion
 
 if TYPE_CHECKING:
@@ -48,9 +50,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from syncwatch.facts import Pull
     from syncwatch.model import Verdict
     from syncwatch.store.observations import Past
     from syncwatch.store.policies import Destination, HarborRow
+    from syncwatch.verify.probing import Choice
 
 SLACK = SECOND
 """Tag times and the starts of their executions are taken a moment apart, by parts of Harbor."""
@@ -64,7 +68,8 @@ class Terms:
     """What the configuration says of a destination, in milliseconds.
 
     `paused_until` is the end of a maintenance that is configured: deadlines within it, or within
-    one that was asked for by hand, move there.
+    one that was asked for by hand, move there. `choice` is what its cluster is to pull, None where
+    no cluster is made to.
     """
 
     grace: Millis
@@ -73,6 +78,7 @@ class Terms:
     retry_first: Millis
     retry_longest: Millis
     paused_until: Millis
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +125,13 @@ class Judged:
     """What judging a name came to.
 
     `ask_source` where the source's tag has to be read again, `flapping` where an image is held to
-    come and go.
+    come and go, `probe` where a node has something to pull.
     """
 
     changes: list[Change]
     ask_source: bool
     flapping: bool
+    probe: bool = False
 
 
 def judge_name(
@@ -159,6 +166,9 @@ def judge_name(
         # What was not asked about came up while we looked; its own look is due.
         if seen.problem is not None or one.digest in seen.held
     ]
+    probe = terms.choice is not None and probing.want(
+        connection, destination, name, seen, owed, terms.choice, now
+    )
     judged = [_judge(connection, destination, harbor, one, looks, terms, now) for one in owed]
     asked_of = [
         one.subject_id for one, (_, verdict) in zip(owed, judged, strict=True) if verdict.ask_source
@@ -166,7 +176,8 @@ def judge_name(
     if asked_of:
         subjects.ask_source(connection, asked_of, now)
     changes = [change for change, _ in judged if change is not None]
-    return Judged(changes, bool(asked_of), any(verdict.flapping for _, verdict in judged))
+    flapping = any(verdict.flapping for _, verdict in judged)
+    return Judged(changes, bool(asked_of), flapping, probe)
 
 
 def _owed_there(
@@ -182,6 +193,7 @@ def _owed_there(
             subject_rows.c.source_read_at,
             subject_rows.c.proofs_since,
             subject_rows.c.deleted_at,
+            policy_rows.c.name.label("policy_name"),
             revisions.c.rules,
         )
         .join(subject_rows, subject_rows.c.newest_id == rows.c.id)
@@ -235,20 +247,32 @@ def _judge(
             now=now,
             observed_at=seen.at if seen.problem is None else None,
             began_at=seen.began_at,
-            reached=_reached(row, seen, verdict),
+            reached=_reached(row, seen, verdict, facts.pull),
+            pulled_at=_pulled_at(row, facts.pull),
             paused_until=terms.paused_until if terms.paused_until > now else 0,
             ended=_ended(run) if run else None,
         )
     except IllegalTransitionError:
         return None, replace(verdict, ask_source=False, flapping=False)
+    if facts.pull is not None and probing.is_spoilt(seen, row.digest):
+        probes.void(connection, (destination.id, row.repository, row.digest))
     return change, verdict
 
 
-def _reached(row: Row[Any], seen: Observation, verdict: Verdict) -> Level | None:
+def _reached(row: Row[Any], seen: Observation, verdict: Verdict, pull: Pull | None) -> Level | None:
     """How deep the look went; what is not there any more is matched by its absence."""
-    if row.operation != Operation.DELETION:
-        return seen.reached(row.digest)
-    return Level.MATCHED if verdict.happening is Happening.SEEN else None
+    if row.operation == Operation.DELETION:
+        return Level.MATCHED if verdict.happening is Happening.SEEN else None
+    reached = seen.reached(row.digest)
+    pulled = pull is not None and pull.standing is Standing.PROVED
+    return Level.PULLED if pulled and reached is Level.READABLE else reached
+
+
+def _pulled_at(row: Row[Any], pull: Pull | None) -> Millis | None:
+    """When a node had pulled it, no earlier than it was expected."""
+    if pull is None or pull.proved_at is None or row.operation == Operation.DELETION:
+        return None
+    return max(pull.proved_at, int(row.expected_at))
 
 
 def _ended(run: Run) -> expectations.Ended:
@@ -321,7 +345,15 @@ def _facts(
         wanting_since=looks.wanting_since(row.digest, level),
         good=looks.good(row.digest, level),
         flaps=_flaps(connection, row, now),
+        pull=_pull(connection, row, terms),
     )
+
+
+def _pull(connection: Connection, row: Row[Any], terms: Terms) -> Pull | None:
+    """What the destination's cluster said of pulling it; asked only where it was to be."""
+    if terms.choice is None and row.required_level != Level.PULLED:
+        return None
+    return probes.pull(connection, (row.destination_id, row.repository, row.digest))
 
 
 def _served_since(row: Row[Any], looks: Looks) -> Millis:

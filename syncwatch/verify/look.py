@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from syncwatch.model import Flaw, Held, Level
+from syncwatch.errors import MalformedError
+from syncwatch.model import Content, Flaw, Held, Level
+from syncwatch.verify import manifest as manifests
 from syncwatch.verify.accessories import looked_for
 from syncwatch.verify.manifest import digest_of, is_digest
 from syncwatch.verify.walk import Walk, nothing_known, unhurried
@@ -55,6 +57,7 @@ class Look:
         self.proven: set[str] = set()
         self.altered: set[str] = set()
         self.accessories: tuple[Accessory, ...] = ()
+        self.content: Content | None = None
         self._visit = visit
         self.depth = depth
 
@@ -114,6 +117,7 @@ class Look:
             return
         self.level = Level.MATCHED
         if self.depth.level.depth < Level.READABLE.depth:
+            self.content = _content(found)
             return
         walk = Walk(
             self._visit,
@@ -129,6 +133,7 @@ class Look:
             self.altered |= walk.altered
         if flaw is None:
             self.level = Level.READABLE
+            self.content = Content(bool(walk.images), max(walk.images, default=0))
         else:
             self.flaws[digest] = flaw
 
@@ -139,6 +144,15 @@ class Look:
         self._visit.demand_manifest(found)
         self.words.append(f"the bytes under {digest} hash to {actual}")
         return Held.CORRUPT
+
+
+def _content(found: Found) -> Content | None:
+    """What a manifest alone tells: of an index, that there may be an image in it."""
+    try:
+        read = manifests.read(found.body or b"", found.content_type)
+    except MalformedError:
+        return None
+    return Content(True) if read.is_index else Content(read.is_image, read.size)
 
 
 def _algorithm(digest: str) -> str:

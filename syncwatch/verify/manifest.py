@@ -34,6 +34,21 @@ _FOREIGN = re.compile(
 """Layers that are fetched from elsewhere: no registry has to have them, and Harbor copies none
 (controller/replication/transfer/image; image-spec, layer.md, "Non-Distributable Layers")."""
 
+IMAGE_CONFIGS = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+"""What configures a container (image-spec, config.md); any other configuration is an artifact's."""
+
+_LAYER = re.compile(
+    r"application/vnd\.oci\.image\.layer\.(nondistributable\.)?v1\.tar(\+[a-z0-9]+)*"
+    r"|application/vnd\.docker\.image\.rootfs\.(foreign\.)?diff\.tar(\.[a-z0-9]+)?"
+)
+"""Layers that are unpacked. Signatures and attestations borrow an image's configuration, and have
+layers of other types (cosign, SIGNATURE_SPEC.md; in-toto attestations of BuildKit)."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -89,6 +104,18 @@ class Manifest:
     def is_index(self) -> bool:
         """Whether it lists manifests."""
         return self.media_type in INDEX_TYPES
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a node can make a container's files of it. An image may have no layer at all."""
+        if self.is_index or not self.blobs or self.blobs[0].media_type not in IMAGE_CONFIGS:
+            return False
+        return all(_LAYER.fullmatch(layer.media_type) for layer in self.blobs[1:])
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its blobs, configuration and layers."""
+        return sum(blob.size for blob in self.blobs)
 
 
 class _Platform(msgspec.Struct):

@@ -97,6 +97,7 @@ class RegistryClient:
             proven=frozenset(look.proven),
             altered=frozenset(look.altered),
             accessories=look.accessories,
+            content=look.content,
         )
 
     async def _nowhere(self, visit: Visit) -> bool:

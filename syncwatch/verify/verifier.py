@@ -101,7 +101,8 @@ class Manner:
     `recheck_per_minute` looks at what is verified, none of them within `recheck_after`
     (milliseconds) of the one before; `platforms` have to be there of an index (none named: all).
     `conditional` says that it answers 304 from the tag itself, so that it proves what that names.
-    A blob that was proven is not asked for again within `proofs_kept` (milliseconds).
+    A blob that was proven is not asked for again within `proofs_kept` (milliseconds). `cluster` is
+    the one that pulls from it.
     Every byte is hashed once in `full_check_every` (milliseconds; 0 for never).
     """
 
@@ -113,6 +114,7 @@ class Manner:
     proofs_kept: Millis = 24 * HOUR
     full_check_every: Millis = 0
     full_check_bytes_per_second: int = 1
+    cluster: str = ""
 
 
 class Verifier:
@@ -393,6 +395,8 @@ class Verifier:
             await self._telling.came_and_went(again=True)
         if any(one.ask_source for one in judged):
             self._signals.wake(f"plan {self._destination.harbor}")
+        if any(one.probe for one in judged):
+            self._signals.wake(f"probe {self._manner.cluster}")
 
     def _answer(self, asked: Sequence[Due], seen: Observation, connection: Connection) -> None:
         for one in asked:

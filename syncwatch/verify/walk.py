@@ -100,6 +100,7 @@ class _Part:
 class Walk:
     """One walk below one manifest. `platforms` limits which children have to be there.
 
+    `images` are the bytes of each image that was met.
     With `full` every blob is read to its end and hashed; `pace` is told how many bytes came, and
     returns when more are welcome.
     """
@@ -115,6 +116,7 @@ class Walk:
     ) -> None:
         self.proven: set[str] = set()
         self.altered: set[str] = set()
+        self.images: list[int] = []
         self._visit = visit
         self._known = known
         self._platforms = frozenset(platforms)
@@ -220,6 +222,8 @@ class Walk:
             raise self._visit.unreadable(f"holds an image of more than {BYTES} bytes of manifests")
 
     def _collect_blobs(self, read: Manifest, of: str) -> None:
+        if read.is_image:
+            self.images.append(read.size)
         for one in read.blobs:
             self._collect(_Part(one, of))
 
