@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from syncwatch.config import HarborSettings, Settings
+    from syncwatch.config import ClusterSettings, HarborSettings, Settings
     from syncwatch.model import Change, Millis
     from syncwatch.report.metrics import Metrics
     from syncwatch.runtime import Clock, Pulse, Signals
@@ -52,6 +52,7 @@ TROUBLE_EVERY = 1.0
 STORE = "store"
 """The lease of what is done once for the whole store."""
 DESTINATION = "destination "
+CLUSTER = "cluster "
 
 
 def _of_harbor(name: str) -> str:
@@ -205,7 +206,13 @@ class Stages:
         known = policies.known_destinations(connection)
         present = [one for one in known if one.gone_at is None and one.harbor in watched]
         own = [STORE, NOTIFY] if self._settings.notifications else [STORE]
+        own += [f"{CLUSTER}{one.name}" for one in self._probed]
         return [*own, *map(_of_harbor, watched), *(_of_destination(one.id) for one in present)]
+
+    @property
+    def _probed(self) -> list[ClusterSettings]:
+        """The clusters whose nodes are made to pull."""
+        return [one for one in self._settings.clusters if one.probe.is_on]
 
     def _holds(self, lease: str) -> bool:
         return self._holding is None or self._holding.holds(lease)
@@ -229,6 +236,27 @@ class Stages:
             means, told = (self._settings, self._database, self._clock), self._metrics
             one = sending(*means, told.notified, told.outbox, self._allowed(NOTIFY))
             self._begin_share(NOTIFY, _Share(close=one.close), {NOTIFY: one.turn})
+
+        for cluster in self._probed:
+            if self._is_free(f"{CLUSTER}{cluster.name}"):
+                self._probe(cluster)
+
+    def _probe(self, cluster: ClusterSettings) -> None:
+        # Imported where a cluster is probed: nobody else pays for it.
+        from syncwatch.probe.beginning import Told, prober_of  # noqa: PLC0415
+
+        told = self._metrics
+        prober = prober_of(
+            cluster,
+            self._settings,
+            for_destination,
+            Told(told.probed, told.cluster_stands, told.will_probe),
+            database=self._database,
+            clock=self._clock,
+            signals=self._signals,
+        )
+        share = _Share(close=prober.stop)
+        self._begin_share(f"{CLUSTER}{cluster.name}", share, {prober.loop_name: prober.turn})
 
     def _begin_share(
         self, lease: str, share: _Share, loops: Mapping[str, Callable[[], Awaitable[float]]]

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from sqlalchemy import func, select, update
 
 from syncwatch.model import Pulling
 from syncwatch.store.probe_schema import pods, probes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection, Row
 
     from syncwatch.model import Millis
@@ -31,6 +34,7 @@ class Pod:
     image: str
     digest: str
     architecture: str
+    holders: frozenset[str]
     began_at: Millis
     deadline_at: Millis
     ended_at: Millis | None
@@ -43,13 +47,14 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A pod that is about to be made."""
+    """A pod that is about to be made; `holders` are nodes that hold the digest already."""
 
     name: str
     namespace: str
     image: str
     architecture: str
     deadline_at: Millis
+    holders: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ def make(
             name=made.name,
             image=made.image,
             architecture=made.architecture,
+            holders=msgspec.json.encode(sorted(made.holders)).decode(),
             began_at=now,
             deadline_at=made.deadline_at,
             cause="",
@@ -95,9 +101,9 @@ def left(connection: Connection, cluster: str) -> list[Pod]:
     return _pods(connection, pods.c.cluster == cluster, pods.c.gone_at.is_(None))
 
 
-def of_probe(connection: Connection, probe_id: int, since: Millis) -> list[Pod]:
-    """The pods of a probe that began no earlier than a moment."""
-    return _pods(connection, pods.c.probe_id == probe_id, pods.c.began_at >= since)
+def of_last(connection: Connection, probe_id: int) -> list[Pod]:
+    """The pods of a probe that is under way."""
+    return _pods(connection, pods.c.probe_id == probe_id, pods.c.began_at >= probes.c.began_at)
 
 
 def last_of(connection: Connection, probe_id: int, limit: int) -> list[Pod]:
@@ -175,6 +181,7 @@ def _pod(row: Row[Any]) -> Pod:
         image=row.image,
         digest=row.digest,
         architecture=row.architecture,
+        holders=frozenset(msgspec.json.decode(row.holders, type=list[str])),
         began_at=row.began_at,
         deadline_at=row.deadline_at,
         ended_at=row.ended_at,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
@@ -70,6 +71,8 @@ pods = Table(
     Column("architecture", String, nullable=False, default=""),
     Column("began_at", BigInteger, nullable=False),
     Column("deadline_at", BigInteger, nullable=False),
+    # JSON list of the nodes that held the digest before: what they pull proves only the reference
+    Column("holders", Text, nullable=False, default="[]"),
     # when it was judged, and when the cluster had it no more
     Column("ended_at", BigInteger),
     Column("gone_at", BigInteger),

@@ -97,7 +97,7 @@ def want(connection: Connection, wanted: Wanted, now: Millis) -> bool:
     idle = row.due_at is None and row.began_at is None and row.proved_at is None
     if not idle or row.is_image is False or _is_no_image(wanted.content):
         return False
-    _set(connection, row.id, due_at=now)
+    _set(connection, row.id, due_at=now, reference=wanted.reference)
     return True
 
 
@@ -282,6 +282,18 @@ def begin(connection: Connection, probe_id: int, now: Millis) -> bool:
         .values(began_at=now, due_at=None)
     )
     return bool(begun.rowcount)
+
+
+def judged(connection: Connection, destinations: Collection[int]) -> list[tuple[int, int, bool]]:
+    """(id, attempts, required) of those under way whose pods have all been judged."""
+    table = probes.c
+    open_pods = select(pods.c.id).where(pods.c.probe_id == table.id, pods.c.ended_at.is_(None))
+    query = (
+        select(table.id, table.attempts, table.required)
+        .where(table.destination_id.in_(list(destinations)), table.began_at.is_not(None))
+        .where(~open_pods.exists())
+    )
+    return [(row.id, row.attempts, row.required) for row in connection.execute(query)]
 
 
 def end(connection: Connection, probe_id: int, outcome: Outcome, now: Millis) -> set[int]:

@@ -56,6 +56,7 @@ def _pods() -> None:
         sa.Column("architecture", sa.String(), nullable=False),
         sa.Column("began_at", sa.BigInteger(), nullable=False),
         sa.Column("deadline_at", sa.BigInteger(), nullable=False),
+        sa.Column("holders", sa.Text(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("gone_at", sa.BigInteger(), nullable=True),
         sa.Column("node", sa.String(), nullable=False),

@@ -1,0 +1,265 @@
+"""The loop of one cluster: pods for what is due, what their kubelet said, and nothing left behind.
+
+Comes in: probes that are due. Goes out: what they came to, written once, with a wake-up of whoever
+waits for it. A pod is written down before it is made, so that a crash leaves none unknown: after a
+restart it is found by its name, judged and deleted as any other. The budget is counted from those
+rows, so that it holds across restarts and replicas.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from syncwatch.errors import ClusterError
+from syncwatch.model import HOUR, SECOND, ClusterFigures
+from syncwatch.probe import pod as pods_of
+from syncwatch.probe.admitting import Admission
+from syncwatch.probe.outcomes import Told, again_at, together
+from syncwatch.store import pods, probes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from syncwatch.model import Millis
+    from syncwatch.probe.admitting import Admitted, Site
+    from syncwatch.probe.nodes import Nodes
+    from syncwatch.probe.telling import Telling
+    from syncwatch.probe.under_way import Cluster, UnderWay
+    from syncwatch.runtime import Clock, Signals
+    from syncwatch.store.database import Database
+    from syncwatch.store.pods import Pod
+    from syncwatch.store.probes import Due
+
+    Sites = Callable[[], Awaitable[Mapping[int, Site]]]
+
+UNDER_WAY_EVERY = 0.5
+"""Seconds between turns while pods are under way; a change of one makes a turn at once."""
+LOOK_EVERY = 0.5
+"""Seconds between turns while a look is waited for."""
+LONGEST = 5.0
+"""Seconds between turns at most: the configuration of a destination may have changed."""
+
+TAKEN = 50
+"""Probes that are looked at in one turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a cluster is asked to do, in milliseconds and pods."""
+
+    per_hour: int
+    at_once: int
+    timeout: Millis
+    again_after: Millis | None
+    size_limit: int
+
+
+class Prober:
+    """Probes in one cluster. `telling` is told what came of it; `sites` are its destinations."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        cluster: Cluster,
+        under_way: UnderWay,
+        namespace: str,
+        limits: Limits,
+        nodes: Nodes,
+        sites: Sites,
+        telling: Telling,
+        database: Database,
+        clock: Clock,
+        signals: Signals,
+    ) -> None:
+        self._name = name
+        self._cluster = cluster
+        self._under_way = under_way
+        self._namespace = namespace
+        self._limits = limits
+        self._nodes = nodes
+        self._sites = sites
+        self._telling = telling
+        self._database = database
+        self._clock = clock
+        self._signals = signals
+        self._admission = Admission(limits.size_limit)
+
+    @property
+    def loop_name(self) -> str:
+        """The name by which `Signals` and `Pulse` know this loop."""
+        return f"probe {self._name}"
+
+    async def turn(self) -> float:
+        """Judge and delete what is under way, begin what may; seconds until the next turn."""
+        sites = await self._sites()
+        await self._under_way.follow(await self._left(), sites)
+        await self._finish(sites)
+        pause = await self._begin_due(sites)
+        trouble = self._under_way.trouble
+        await self._tell(sites, trouble)
+        if trouble:
+            return min(LONGEST, max(1.0, trouble[0].retry_after or 0.0))
+        return min(pause, UNDER_WAY_EVERY) if await self._left() else pause
+
+    async def stop(self) -> None:
+        """End what is said of the cluster; its pods are judged by whoever has it next."""
+        self._telling.stopped()
+        await self._under_way.stop()
+
+    async def _left(self) -> list[Pod]:
+        return await self._database.read(lambda c: pods.left(c, self._name))
+
+    async def _finish(self, sites: Mapping[int, Site]) -> None:
+        """End probes whose pods have all been judged."""
+        now = self._clock.now()
+
+        def write(connection: Connection) -> set[int]:
+            woken: set[int] = set()
+            for probe_id, attempts, required in probes.judged(connection, sites):
+                ended = [
+                    Told(one.result, one.cause, one.message)
+                    for one in pods.of_last(connection, probe_id)
+                    if one.result is not None
+                ]
+                woken |= self._write_end(connection, probe_id, ended, (attempts, required), now)
+            return woken
+
+        self._wake(await self._database.write(write))
+
+    def _write_end(
+        self,
+        connection: Connection,
+        probe_id: int,
+        ended: Sequence[Told],
+        so_far: tuple[int, bool],
+        now: Millis,
+    ) -> set[int]:
+        told = together(ended)
+        attempts, required = so_far
+        due_at = again_at(
+            told,
+            attempts=attempts + 1,
+            required=required,
+            again_after=self._limits.again_after,
+            now=now,
+        )
+        outcome = probes.Outcome(told.result, told.cause, told.message, due_at)
+        return probes.end(connection, probe_id, outcome, now)
+
+    def _wake(self, destinations: set[int]) -> None:
+        for destination_id in destinations:
+            self._signals.wake(f"verify {destination_id}")
+
+    async def _begin_due(self, sites: Mapping[int, Site]) -> float:
+        """Begin what the budget allows; seconds until there may be more to begin."""
+        now = self._clock.now()
+        if self._under_way.trouble or now < self._under_way.quiet_until or not sites:
+            return LONGEST
+        room, opens_at = await self._room(now)
+        due = await self._database.read(lambda c: probes.due(c, list(sites), now, TAKEN))
+        waits = False
+        for one in due:
+            if room <= 0:
+                break
+            decided = await self._database.write(
+                partial(self._admission.decide, due=one, site=sites[one.destination_id], now=now)
+            )
+            waits = waits or decided.look
+            if decided.look:
+                self._signals.wake(f"verify {one.destination_id}")
+                # Its turn is kept for it.
+                room -= 1
+            elif decided.begin:
+                room -= await self._begin(one, sites[one.destination_id], now)
+            else:
+                await self._leave(one, decided, now)
+        if waits:
+            return LOOK_EVERY
+        if room <= 0 and due:
+            return min(LONGEST, max(UNDER_WAY_EVERY, ((opens_at or now) - now) / SECOND))
+        upcoming = await self._database.read(lambda c: probes.next_due(c, list(sites), now))
+        return LONGEST if upcoming is None else min(LONGEST, (upcoming - now) / SECOND)
+
+    async def _room(self, now: Millis) -> tuple[int, Millis | None]:
+        """How many pods may begin, and when the hour opens again."""
+
+        def read(connection: Connection) -> tuple[int, Millis | None, int]:
+            spent, first = pods.spent(connection, self._name, now - HOUR)
+            return spent, first, len(pods.left(connection, self._name))
+
+        spent, first, left = await self._database.read(read)
+        room = min(self._limits.per_hour - spent, self._limits.at_once - left)
+        return room, first + HOUR if first is not None and spent >= self._limits.per_hour else None
+
+    async def _leave(self, due: Due, decided: Admitted, now: Millis) -> None:
+        """It does not begin: it is put off, nobody wants it, or there is nothing to ask a node."""
+        told = decided.told
+
+        def write(connection: Connection) -> set[int]:
+            if told is None:
+                probes.put_off(connection, due.id, decided.until)
+                return set()
+            if not probes.begin(connection, due.id, now):
+                return set()
+            so_far = (due.attempts, due.required)
+            return self._write_end(connection, due.id, [told], so_far, now)
+
+        self._wake(await self._database.write(write))
+
+    async def _begin(self, due: Due, site: Site, now: Millis) -> int:
+        """Make the pods of a probe; how many there are."""
+        try:
+            wanted = await self._nodes.wanted(self._cluster, due.digest, site.architectures)
+        except ClusterError as error:
+            self._under_way.trouble.append(error)
+            return 0
+        deadline_at = now + self._limits.timeout
+
+        def write(connection: Connection) -> bool:
+            if not probes.begin(connection, due.id, now):
+                return False
+            holders = wanted.holders | pods.holders(connection, self._name, due.digest)
+            for architecture in wanted.architectures:
+                made = pods.Made(
+                    name=pods_of.new_name(os.urandom(8)),
+                    namespace=self._namespace,
+                    image=site.image(due),
+                    architecture=architecture,
+                    deadline_at=deadline_at,
+                    holders=holders,
+                )
+                pods.make(connection, due.id, self._name, due.destination_id, made, now)
+            words = f"A pod in {self._name} is to pull {site.image(due)}."
+            probes.tell(connection, due.id, "probe", words, now)
+            return True
+
+        if not await self._database.write(write):
+            return 0
+        begun = await self._database.read(lambda c: pods.of_last(c, due.id))
+        await self._under_way.make(begun)
+        return len(begun)
+
+    async def _tell(self, sites: Mapping[int, Site], trouble: Sequence[ClusterError]) -> None:
+        now = self._clock.now()
+
+        def read(connection: Connection) -> tuple[probes.Queue, int, int]:
+            spent, _ = pods.spent(connection, self._name, now - HOUR)
+            left = [one for one in pods.left(connection, self._name) if one.ended_at is None]
+            return probes.queue(connection, list(sites), now), spent, len(left)
+
+        queue, spent, under_way = await self._database.read(read)
+        figures = ClusterFigures(
+            up=not trouble,
+            waiting=queue.waiting,
+            oldest_at=queue.oldest_at,
+            under_way=under_way,
+            budget_left=max(0, self._limits.per_hour - spent),
+        )
+        names = {one.destination.name for one in sites.values()}
+        await self._telling.stands(figures, names, trouble[0] if trouble else None)

@@ -1,0 +1,315 @@
+"""Pods that are under way: made, followed until their kubelet has spoken, judged once, deleted.
+
+Comes in: pods by their rows in the store. Goes out: rows that are judged, and pods that are gone.
+One watch tells of all pods, so that a change is noticed at once; it may break off any time, and
+costs a second then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from syncwatch.errors import ClusterError
+from syncwatch.model import HOUR, MINUTE, SECOND, Pulling
+from syncwatch.probe import pod as pods_of
+from syncwatch.probe.judging import judge
+from syncwatch.runtime import log, redact
+from syncwatch.store import pods
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from syncwatch.model import Millis
+    from syncwatch.probe.admitting import Site
+    from syncwatch.probe.cluster import Node
+    from syncwatch.probe.judging import Judgement
+    from syncwatch.probe.telling import Telling
+    from syncwatch.runtime import Clock
+    from syncwatch.store.database import Database
+    from syncwatch.store.pods import Pod
+
+MARGIN = MINUTE
+"""How long after its deadline a pod may be deleted by whoever finds it."""
+
+AWAY_FOR = MINUTE
+"""So long after its deadline a pod of a cluster that cannot be asked is given up."""
+
+HUNG_FIRST, HUNG_LONGEST = 5 * MINUTE, HOUR
+"""How long a cluster is left alone after a pull that hung: its node pulls nothing else either."""
+
+AT_ONCE = 8
+"""Questions to the cluster at a time."""
+
+
+class Cluster(Protocol):
+    """What the prober needs of a cluster's API; every call raises ClusterError."""
+
+    async def create(self, pod: dict[str, Any]) -> dict[str, Any]:
+        """Make a pod, or find the one of that name."""
+        ...
+
+    async def get(self, name: str) -> dict[str, Any] | None:
+        """The pod as it is now."""
+        ...
+
+    async def delete(self, name: str, uid: str, grace_seconds: int) -> None:
+        """Have it deleted; one that is gone is fine."""
+        ...
+
+    async def events(self, uid: str) -> list[dict[str, Any]]:
+        """All events of the pod of that uid."""
+        ...
+
+    async def nodes(self) -> list[Node]:
+        """The cluster's nodes."""
+        ...
+
+    async def watch(self, changed: Callable[[dict[str, Any], bool], None]) -> None:
+        """Tell of every pod of ours, and whether it was deleted, for ever."""
+        ...
+
+    async def close(self) -> None:
+        """End all connections."""
+        ...
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the watch told: pods by name, and names of those that are gone."""
+
+    pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+
+
+class UnderWay:
+    """The pods of one cluster. `wake` is called when the watch tells of a change."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        cluster: Cluster,
+        namespace: str,
+        manner: pods_of.Manner,
+        telling: Telling,
+        database: Database,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
+        self.trouble: list[ClusterError] = []
+        self.quiet_until: Millis = 0
+        self._name = name
+        self._cluster = cluster
+        self._namespace = namespace
+        self._manner = manner
+        self._telling = telling
+        self._database = database
+        self._clock = clock
+        self._wake = wake
+        self._known = _Known()
+        self._watching: asyncio.Task[None] | None = None
+        self._deleted: set[str] = set()
+        self._hung = 0
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    async def follow(self, rows: Sequence[Pod], sites: Mapping[int, Site]) -> None:
+        """Judge what can be judged, delete what was; `trouble` is what the cluster refused."""
+        self.trouble = []
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._cluster.watch(self._changed), name="watch")
+        await asyncio.gather(*(self._guarded(self._follow(one, sites)) for one in rows))
+        await self._guarded(self._reap({one.name for one in rows}))
+
+    async def make(self, rows: Sequence[Pod]) -> None:
+        """Make pods that were written down; what goes wrong is met again as they are followed."""
+        for row in rows:
+            await self._guarded(self._make(row))
+
+    async def stop(self) -> None:
+        """End the watch; pods are judged after the next start, by whoever has them then."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._cluster.close()
+
+    def _changed(self, pod: dict[str, Any], deleted: bool) -> None:
+        """The watch tells of a pod."""
+        name = str(pod.get("metadata", {}).get("name", ""))
+        if deleted:
+            self._known.pods.pop(name, None)
+            self._known.gone.add(name)
+        else:
+            self._known.pods[name] = pod
+        self._wake()
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        async with self._gate:
+            try:
+                await work
+            except ClusterError as error:
+                self.trouble.append(error)
+
+    async def _follow(self, row: Pod, sites: Mapping[int, Site]) -> None:
+        if row.ended_at is not None:
+            await self._remove(row)
+            return
+        if row.namespace != self._namespace:
+            await self._lose(row, sites)
+            return
+        try:
+            judged = await self._judged(row)
+        except ClusterError as error:
+            judged = self._given_up(row, error)
+            if judged is None:
+                raise
+        if judged is not None:
+            await self._end(row, judged, sites)
+            await self._remove(row)
+
+    async def _lose(self, row: Pod, sites: Mapping[int, Site]) -> None:
+        """Its namespace is no longer ours by the configuration: nothing more can be known of it."""
+        words = f"Its pod is in {row.namespace}, and probes are made in {self._namespace} now."
+        lost = pods.Ended(Pulling.INCONCLUSIVE, "moved", words, "", None)
+        await self._end(row, lost, sites)
+        now = self._clock.now()
+        await self._database.write(lambda c: pods.gone(c, row.id, now))
+
+    async def _judged(self, row: Pod) -> pods.Ended | None:
+        """What became of it, None while nothing can be said."""
+        now = self._clock.now()
+        pod = self._known.pods.get(row.name) or await self._cluster.get(row.name)
+        gone = pod is None and row.name in self._known.gone
+        if pod is None and not gone:
+            if now >= row.deadline_at:
+                return pods.Ended(Pulling.INCONCLUSIVE, "not_made", _NOT_MADE, "", None)
+            try:
+                pod = await self._cluster.create(self._manifest(row))
+            except ClusterError as error:
+                return self._not_made(error)
+            self._known.pods[row.name] = pod
+        uid = str((pod or {}).get("metadata", {}).get("uid", ""))
+        events = await self._cluster.events(uid) if uid else []
+        say = partial(
+            judge,
+            pod or {},
+            events,
+            now,
+            image=row.image,
+            digest=row.digest,
+            mode=self._manner.mode,
+            deadline_at=row.deadline_at,
+            gone=gone,
+        )
+        said = say()
+        if said is not None and said.result is Pulling.PULLED and said.node in row.holders:
+            said = say(held=True)
+        return _ended(said) if said is not None else None
+
+    def _not_made(self, error: ClusterError) -> pods.Ended | None:
+        """A pod that the cluster does not let us make; None where it may yet."""
+        if error.kind not in ("refused", "forbidden"):
+            raise error
+        words = f"The cluster did not take the pod: {error.message}"
+        return pods.Ended(Pulling.INCONCLUSIVE, error.kind, words, "", None)
+
+    def _given_up(self, row: Pod, error: ClusterError) -> pods.Ended | None:
+        if self._clock.now() < row.deadline_at + AWAY_FOR:
+            return None
+        words = f"The cluster could not be asked what became of the pod: {error.message}"
+        return pods.Ended(Pulling.INCONCLUSIVE, "cluster_away", words, "", None)
+
+    async def _end(self, row: Pod, ended: pods.Ended, sites: Mapping[int, Site]) -> None:
+        """Write what it came to, and tell of it, once."""
+        now = self._clock.now()
+        if not await self._database.write(lambda c: pods.end(c, row.id, ended, now)):
+            return
+        site = sites.get(row.destination_id)
+        place = site.destination.name if site else ""
+        seconds = max(0, now - row.began_at) / SECOND
+        self._telling.ended(place, ended.result, seconds)
+        log.info(
+            "probe_pod_ended",
+            cluster=self._name,
+            destination=place,
+            pod=row.name,
+            image=row.image,
+            node=ended.node,
+            result=str(ended.result),
+            cause=ended.cause,
+            message=ended.message,
+        )
+        self._mind_hangs(ended, now)
+
+    def _mind_hangs(self, ended: pods.Ended, now: Millis) -> None:
+        """A pull that hangs goes on when its pod is gone, and no other begins on that node."""
+        if ended.cause == "hung":
+            self.quiet_until = now + min(HUNG_FIRST << min(self._hung, 8), HUNG_LONGEST)
+            self._hung += 1
+        elif ended.result is Pulling.PULLED:
+            self.quiet_until = self._hung = 0
+
+    async def _remove(self, row: Pod) -> None:
+        """Delete the pod, and remember when the cluster has it no more."""
+        pod = self._known.pods.get(row.name)
+        if pod is None or row.name in self._deleted:
+            pod = await self._cluster.get(row.name)
+        if pod is not None:
+            if "deletionTimestamp" not in pod.get("metadata", {}):
+                await self._cluster.delete(row.name, _uid(pod), pods_of.grace_seconds(pod))
+            self._deleted.add(row.name)
+            pod = await self._cluster.get(row.name)
+        if pod is None:
+            now = self._clock.now()
+            await self._database.write(lambda c: pods.gone(c, row.id, now))
+            self._forget(row.name)
+
+    def _forget(self, name: str) -> None:
+        self._known.pods.pop(name, None)
+        self._known.gone.discard(name)
+        self._deleted.discard(name)
+
+    async def _reap(self, ours: set[str]) -> None:
+        """Delete what a crash, or another installation that is gone, left past its time."""
+        now = self._clock.now()
+        for name, pod in list(self._known.pods.items()):
+            expires_at = pods_of.expires_at(pod)
+            if name in ours or expires_at is None or expires_at > now:
+                continue
+            await self._cluster.delete(name, _uid(pod), 0)
+            log.info("probe_pod_reaped", cluster=self._name, pod=name)
+            self._known.pods.pop(name, None)
+
+    async def _make(self, row: Pod) -> None:
+        """Make it now; what goes wrong is met again, and judged, when it is followed."""
+        try:
+            self._known.pods[row.name] = await self._cluster.create(self._manifest(row))
+        except ClusterError as error:
+            if error.kind not in ("refused", "forbidden"):
+                raise
+
+    def _manifest(self, row: Pod) -> dict[str, Any]:
+        order = pods_of.Order(
+            name=row.name,
+            image=row.image,
+            digest=row.digest,
+            destination=str(row.destination_id),
+            cluster=self._name,
+            architecture=row.architecture,
+            avoid=tuple(sorted(row.holders)),
+            expires_at=row.deadline_at + MARGIN,
+        )
+        return pods_of.manifest(order, self._manner)
+
+
+_NOT_MADE = "The pod was not made in time."
+
+
+def _uid(pod: Mapping[str, Any]) -> str:
+    return str(pod.get("metadata", {}).get("uid", ""))
+
+
+def _ended(said: Judgement) -> pods.Ended:
+    return pods.Ended(said.result, said.cause, redact(said.message), said.node, said.seconds)
