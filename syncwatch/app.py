@@ -280,6 +280,8 @@ class Daemon:
             database=self._database,
             clock=self._clock,
             entry=self._entry,
+            probed=self._is_probed,
+            signals=self._signals,
         )
         return Waiting(evaluating.evaluate, self._clock, self._signals)
 
@@ -289,6 +291,10 @@ class Daemon:
     def _entry(self, destination: Destination) -> DestinationSettings:
         """What the configuration of the moment says of a destination."""
         return for_destination(self._settings, destination)
+
+    def _is_probed(self, own: DestinationSettings) -> bool:
+        """Whether the nodes of its cluster are made to pull."""
+        return own.cluster is not None and self._settings.cluster(own.cluster).probe.is_on
 
     def _hosts(self, destinations: Sequence[Destination]) -> Hosts:
         """Whose host is whose, as the configuration of the moment has it."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from syncwatch.explain.route import nobodys
 from syncwatch.explain.telling import nearness
+from syncwatch.facts import Standing
 from syncwatch.gate.answers import (
     AGAIN_UNASKED,
     AtDestination,
@@ -27,23 +28,27 @@ from syncwatch.gate.deciding import (
     together,
 )
 from syncwatch.gate.places import places
+from syncwatch.gate.pulling import is_to_be_asked, with_pull
 from syncwatch.model import Level, Reason
 from syncwatch.report.bodies import RefusedError
 from syncwatch.report.words import rfc3339
-from syncwatch.store import policies
+from syncwatch.store import policies, probes
 from syncwatch.store.looks import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from sqlalchemy import Connection
 
     from syncwatch.config import DestinationSettings
     from syncwatch.explain.answering import Answering
     from syncwatch.explain.looking import Looking, Seen
     from syncwatch.explain.reading import Question
     from syncwatch.explain.telling import Source
+    from syncwatch.facts import Pull
     from syncwatch.gate.asked import Asked
     from syncwatch.gate.places import Place
-    from syncwatch.runtime import Clock
+    from syncwatch.runtime import Clock, Signals
     from syncwatch.store.database import Database
     from syncwatch.store.policies import Destination
 
@@ -74,9 +79,29 @@ class _There:
         name = (self.destination.id, self.place.repository, self.place.reference)
         return Wanted(name, self.place.digest, self.level)
 
+    @property
+    def key(self) -> probes.Key:
+        return (self.destination.id, self.place.repository, self.place.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pulling:
+    """What is known of nodes pulling it, and whether that was asked for just now."""
+
+    known: Pull | None
+    asked: bool
+
+    @property
+    def proved(self) -> bool:
+        return self.known is not None and self.known.standing is Standing.PROVED
+
 
 class Evaluating:
-    """Answers questions. `entry` is what the configuration says of a destination."""
+    """Answers questions.
+
+    `entry` is what the configuration says of a destination, `probed` whether its cluster's nodes
+    are made to pull.
+    """
 
     def __init__(
         self,
@@ -86,7 +111,11 @@ class Evaluating:
         database: Database,
         clock: Clock,
         entry: Callable[[Destination], DestinationSettings],
+        probed: Callable[[DestinationSettings], bool],
+        signals: Signals,
     ) -> None:
+        self._probed = probed
+        self._signals = signals
         self._answering = answering
         self._looking = looking
         self._database = database
@@ -152,13 +181,17 @@ class Evaluating:
             for place in places(question, source, now)
             if place.destination_id in present
         ]
-        reachable = [one for one in there if one.level is not Level.PULLED]
+        reachable = [
+            one for one in there if one.level is not Level.PULLED or self._probed(one.settings)
+        ]
         seen = await self._looking.see(
             {one.wanted for one in reachable}, now - asked.max_age, LOOK_SECONDS
         )
+        judged = await self._judged(question, sources, there)
+        pulling = await self._pulling(asked, judged, seen)
         told = [
-            _told(asked, one, seen.get(one.wanted), self._clock.now())
-            for one in await self._judged(question, sources, there)
+            _told(asked, one, seen.get(one.wanted), pulling.get(one.key), self._clock.now())
+            for one in judged
         ]
         if question.wanted.destinations:
             told = _best_of_each(told)
@@ -183,6 +216,33 @@ class Evaluating:
             for place in places(question, await self._answering.again(source, question), now)
         }
         return [replace(one, place=fresh.get(_key(one.place), one.place)) for one in there]
+
+    async def _pulling(
+        self, asked: Asked, there: Sequence[_There], seen: Mapping[Wanted, Seen]
+    ) -> dict[probes.Key, _Pulling]:
+        """What nodes said of pulling what has to be pulled; asks for a probe of what is served."""
+        wanted = [one for one in there if one.level is Level.PULLED and one.wanted in seen]
+        keys = {one.key: one for one in wanted}
+        if not keys:
+            return {}
+        now = self._clock.now()
+        known = await self._database.read(lambda c: probes.pulls(c, keys))
+        asking = [
+            one
+            for key, one in keys.items()
+            if _is_served(one, seen[one.wanted])
+            and is_to_be_asked(known.get(key), asked.max_age, now)
+        ]
+
+        def ask(connection: Connection) -> None:
+            for one in asking:
+                probes.ask(connection, one.key, one.place.reference, now)
+
+        if asking:
+            await self._database.write(ask)
+        for one in asking:
+            self._signals.wake(f"probe {one.settings.cluster}")
+        return {key: _Pulling(known.get(key), one in asking) for key, one in keys.items()}
 
     def _there(
         self, asked: Asked, place: Place, destination: Destination, source: Source
@@ -229,7 +289,15 @@ def _has(source: Source) -> bool:
     return any(image.digest is not None for image in source.images)
 
 
-def _told(asked: Asked, one: _There, seen: Seen | None, now: int) -> tuple[AtDestination, int]:
+def _is_served(one: _There, seen: Seen) -> bool:
+    """Whether a look proves that the registry serves it whole."""
+    look = seen.observation
+    return seen.fresh and look is not None and look.proves(one.place.digest, one.level)
+
+
+def _told(
+    asked: Asked, one: _There, seen: Seen | None, pulling: _Pulling | None, now: int
+) -> tuple[AtDestination, int]:
     """What is said of one place, and in how many seconds to ask again."""
     name, look = one.destination.name, seen.observation if seen is not None else None
     decided = (
@@ -239,6 +307,10 @@ def _told(asked: Asked, one: _There, seen: Seen | None, now: int) -> tuple[AtDes
     )
     if decided.status == ABSENT:
         decided = _absent(asked, one.source, decided)
+    level = look.reached(one.place.digest) if look is not None else None
+    if pulling is not None and decided.status == USABLE:
+        decided = with_pull(decided, pulling.known, asked=pulling.asked)
+        level = Level.PULLED if pulling.proved else level
     there = AtDestination(
         destination=name,
         status=decided.status,
@@ -246,7 +318,7 @@ def _told(asked: Asked, one: _There, seen: Seen | None, now: int) -> tuple[AtDes
         reason=decided.reason,
         message=decided.message,
         digest=look.served if look is not None else None,
-        level=look.reached(one.place.digest) if look is not None else None,
+        level=level,
         observed_at=rfc3339(look.at) if look is not None else None,
         repository=one.place.repository,
         pull=_pull(one) if decided.status == USABLE else None,

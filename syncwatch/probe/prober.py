@@ -99,7 +99,7 @@ class Prober:
         """Judge and delete what is under way, begin what may; seconds until the next turn."""
         sites = await self._sites()
         await self._under_way.follow(await self._left(), sites)
-        await self._finish(sites)
+        await self._finish()
         pause = await self._begin_due(sites)
         trouble = self._under_way.trouble
         await self._tell(sites, trouble)
@@ -115,13 +115,13 @@ class Prober:
     async def _left(self) -> list[Pod]:
         return await self._database.read(lambda c: pods.left(c, self._name))
 
-    async def _finish(self, sites: Mapping[int, Site]) -> None:
+    async def _finish(self) -> None:
         """End probes whose pods have all been judged."""
         now = self._clock.now()
 
         def write(connection: Connection) -> set[int]:
             woken: set[int] = set()
-            for probe_id, attempts, required in probes.judged(connection, sites):
+            for probe_id, attempts, required in probes.judged(connection, self._name):
                 ended = [
                     Told(one.result, one.cause, one.message)
                     for one in pods.of_last(connection, probe_id)

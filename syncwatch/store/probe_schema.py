@@ -52,6 +52,7 @@ probes = Table(
     Column("proved_at", BigInteger),
     UniqueConstraint("destination_id", "repository", "digest"),
     partial("probes_due", "destination_id", "due_at", where="due_at is not null"),
+    partial("probes_begun", "began_at", where="began_at is not null"),
     Index("probes_wanted", "wanted_at"),
     sqlite_autoincrement=True,
 )

@@ -284,14 +284,16 @@ def begin(connection: Connection, probe_id: int, now: Millis) -> bool:
     return bool(begun.rowcount)
 
 
-def judged(connection: Connection, destinations: Collection[int]) -> list[tuple[int, int, bool]]:
-    """(id, attempts, required) of those under way whose pods have all been judged."""
+def judged(connection: Connection, cluster: str) -> list[tuple[int, int, bool]]:
+    """(id, attempts, required) of a cluster's probes under way whose pods have all been judged."""
     table = probes.c
-    open_pods = select(pods.c.id).where(pods.c.probe_id == table.id, pods.c.ended_at.is_(None))
+    its = (pods.c.probe_id == table.id, pods.c.began_at >= table.began_at)
+    made = select(pods.c.id).where(*its, pods.c.cluster == cluster)
+    left = select(pods.c.id).where(*its, pods.c.ended_at.is_(None))
     query = (
         select(table.id, table.attempts, table.required)
-        .where(table.destination_id.in_(list(destinations)), table.began_at.is_not(None))
-        .where(~open_pods.exists())
+        .where(table.began_at.is_not(None))
+        .where(made.exists(), ~left.exists())
     )
     return [(row.id, row.attempts, row.required) for row in connection.execute(query)]
 

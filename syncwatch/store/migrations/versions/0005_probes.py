@@ -40,6 +40,7 @@ def _probes() -> None:
         sqlite_autoincrement=True,
     )
     _where("probes_due", "probes", ["destination_id", "due_at"], "due_at is not null")
+    _where("probes_begun", "probes", ["began_at"], "began_at is not null")
     op.create_index("probes_wanted", "probes", ["wanted_at"])
 
 
