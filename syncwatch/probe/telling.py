@@ -16,21 +16,20 @@ if TYPE_CHECKING:
     from syncwatch.runtime import Clock
     from syncwatch.store.database import Database
 
-FINDINGS = {
-    "unreachable": "cluster_unreachable",
-    "server": "cluster_unreachable",
-    "throttled": "cluster_unreachable",
-    "unauthorized": "cluster_forbidden",
-    "forbidden": "cluster_forbidden",
-    "misconfigured": "cluster_misconfigured",
+_AWAY = "Check its API server and the network; probes wait meanwhile."
+_MAY_NOT = "Apply the Role for probes in its namespace, or renew the credential."
+_FINDINGS = {
+    "unreachable": ("cluster_unreachable", _AWAY),
+    "server": ("cluster_unreachable", _AWAY),
+    "throttled": ("cluster_unreachable", _AWAY),
+    "unauthorized": ("cluster_forbidden", _MAY_NOT),
+    "forbidden": ("cluster_forbidden", _MAY_NOT),
+    "misconfigured": (
+        "cluster_misconfigured",
+        "Correct the kubeconfig or context of the cluster, and reload.",
+    ),
 }
 """The finding for each kind of trouble with a cluster; what it refused is one pod's."""
-
-CURES = {
-    "cluster_unreachable": "Check its API server and the network; probes wait meanwhile.",
-    "cluster_forbidden": "Apply the Role for probes in its namespace, or renew the credential.",
-    "cluster_misconfigured": "Correct the kubeconfig or context of the cluster, and reload.",
-}
 
 PATIENCE = 3
 """Turns in a row that have to meet trouble before it is a finding."""
@@ -91,18 +90,12 @@ class Telling:
         """What is to be found now; None leaves what was."""
         if trouble is None:
             return []
-        name = FINDINGS.get(trouble.kind)
-        if name is None or self._troubled < PATIENCE:
+        if trouble.kind not in _FINDINGS or self._troubled < PATIENCE:
             return None
-        return [
-            Finding(
-                name,
-                Severity.ERROR,
-                f"cluster {self._cluster}",
-                trouble.message,
-                trouble.cure or CURES[name],
-            )
-        ]
+        finding, cure = _FINDINGS[trouble.kind]
+        subject = f"cluster {self._cluster}"
+        cure = trouble.cure or cure
+        return [Finding(finding, Severity.ERROR, subject, trouble.message, cure)]
 
     def stopped(self) -> None:
         """Its figures are another's to show, or nobody's."""
