@@ -105,3 +105,22 @@ class OutboundError(SyncwatchError):
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
+
+
+class ClusterError(SyncwatchError):
+    """A Kubernetes cluster did not do what it was asked.
+
+    `kind` is a bounded word: `unreachable`, `unauthorized`, `forbidden` (a permission lacks),
+    `refused` (a quota, Pod Security or a webhook does not take this pod), `throttled`, `server`
+    (5xx), `misconfigured` (the kubeconfig, the context, the namespace).
+    """
+
+    fault = Fault.DESTINATION
+    retryable = True
+
+    def __init__(
+        self, kind: str, message: str, *, cure: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, cure=cure)
+        self.kind = kind
+        self.retry_after = retry_after

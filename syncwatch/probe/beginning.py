@@ -76,7 +76,6 @@ def prober_of(
         context=cluster.context,
         namespace=probe.namespace,
         timeout=cluster.timeout.total_seconds(),
-        clock=clock.now,
     )
     nodes = Nodes(
         named=[one for one in probe.architectures if one != ALL],

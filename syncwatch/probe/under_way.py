@@ -37,6 +37,9 @@ MARGIN = MINUTE
 AWAY_FOR = MINUTE
 """So long after its deadline a pod of a cluster that cannot be asked is given up."""
 
+SILENT_FOR = 5 * SECOND
+"""After so long without a word of the watch a pod is asked for."""
+
 HUNG_FIRST, HUNG_LONGEST = 5 * MINUTE, HOUR
 """How long a cluster is left alone after a pull that hung: its node pulls nothing else either."""
 
@@ -78,10 +81,20 @@ class Cluster(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """What the watch told: pods by name, and names of those that are gone."""
+    """Pods by name, when each was heard of last, and the names of those that are gone."""
 
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    heard_at: dict[str, Millis] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+
+    def keep(self, name: str, pod: dict[str, Any], now: Millis) -> None:
+        """It is so now."""
+        self.pods[name], self.heard_at[name] = pod, now
+
+    def forget(self, name: str) -> None:
+        """Nobody asks for it any more."""
+        self.pods.pop(name, None)
+        self.heard_at.pop(name, None)
 
 
 class UnderWay:
@@ -112,12 +125,14 @@ class UnderWay:
         self._known = _Known()
         self._watching: asyncio.Task[None] | None = None
         self._deleted: set[str] = set()
+        self._names: dict[int, str] = {}
         self._hung = 0
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def follow(self, rows: Sequence[Pod], sites: Mapping[int, Site]) -> None:
         """Judge what can be judged, delete what was; `trouble` is what the cluster refused."""
         self.trouble = []
+        self._names = {one.destination.id: one.destination.name for one in sites.values()}
         if self._watching is None:
             self._watching = asyncio.create_task(self._cluster.watch(self._changed), name="watch")
         await asyncio.gather(*(self._guarded(self._follow(one, sites)) for one in rows))
@@ -139,10 +154,10 @@ class UnderWay:
         """The watch tells of a pod."""
         name = str(pod.get("metadata", {}).get("name", ""))
         if deleted:
-            self._known.pods.pop(name, None)
+            self._known.forget(name)
             self._known.gone.add(name)
         else:
-            self._known.pods[name] = pod
+            self._known.keep(name, pod, self._clock.now())
         self._wake()
 
     async def _guarded(self, work: Awaitable[None]) -> None:
@@ -180,7 +195,7 @@ class UnderWay:
     async def _judged(self, row: Pod) -> pods.Ended | None:
         """What became of it, None while nothing can be said."""
         now = self._clock.now()
-        pod = self._known.pods.get(row.name) or await self._cluster.get(row.name)
+        pod = await self._pod(row.name, now)
         gone = pod is None and row.name in self._known.gone
         if pod is None and not gone:
             if now >= row.deadline_at:
@@ -189,7 +204,7 @@ class UnderWay:
                 pod = await self._cluster.create(self._manifest(row))
             except ClusterError as error:
                 return self._not_made(error)
-            self._known.pods[row.name] = pod
+            self._known.keep(row.name, pod, now)
         uid = str((pod or {}).get("metadata", {}).get("uid", ""))
         events = await self._cluster.events(uid) if uid else []
         say = partial(
@@ -207,6 +222,18 @@ class UnderWay:
         if said is not None and said.result is Pulling.PULLED and said.node in row.holders:
             said = say(held=True)
         return _ended(said) if said is not None else None
+
+    async def _pod(self, name: str, now: Millis) -> dict[str, Any] | None:
+        """The pod as the watch told; asked for where that has been silent for a while."""
+        if now - self._known.heard_at.get(name, 0) < SILENT_FOR:
+            return self._known.pods.get(name)
+        pod = await self._cluster.get(name)
+        if pod is not None:
+            self._known.keep(name, pod, now)
+        elif name in self._known.pods:
+            self._known.forget(name)
+            self._known.gone.add(name)
+        return pod
 
     def _not_made(self, error: ClusterError) -> pods.Ended | None:
         """A pod that the cluster does not let us make; None where it may yet."""
@@ -267,7 +294,7 @@ class UnderWay:
             self._forget(row.name)
 
     def _forget(self, name: str) -> None:
-        self._known.pods.pop(name, None)
+        self._known.forget(name)
         self._known.gone.discard(name)
         self._deleted.discard(name)
 
@@ -280,12 +307,13 @@ class UnderWay:
                 continue
             await self._cluster.delete(name, _uid(pod), 0)
             log.info("probe_pod_reaped", cluster=self._name, pod=name)
-            self._known.pods.pop(name, None)
+            self._known.forget(name)
 
     async def _make(self, row: Pod) -> None:
         """Make it now; what goes wrong is met again, and judged, when it is followed."""
         try:
-            self._known.pods[row.name] = await self._cluster.create(self._manifest(row))
+            pod = await self._cluster.create(self._manifest(row))
+            self._known.keep(row.name, pod, self._clock.now())
         except ClusterError as error:
             if error.kind not in ("refused", "forbidden"):
                 raise
@@ -295,7 +323,7 @@ class UnderWay:
             name=row.name,
             image=row.image,
             digest=row.digest,
-            destination=str(row.destination_id),
+            destination=self._names.get(row.destination_id, ""),
             cluster=self._name,
             architecture=row.architecture,
             avoid=tuple(sorted(row.holders)),

@@ -51,7 +51,7 @@ def test_a_success_says_who_pulled_and_how_long_the_pull_alone_took() -> None:
 
 def test_a_duration_that_counts_other_pods_pulls_is_not_taken_for_one() -> None:
     assert seconds_of(f'Successfully pulled image "{IMAGE}" in 31.7s') is None
-    assert seconds_of("in 1m2.5s (2m0s including waiting). Image size: 1 bytes.") == 62.5
+    assert seconds_of(" in 1m2.5s (2m0s including waiting). Image size: 1 bytes.") == 62.5
 
 
 def test_a_success_without_a_pull_before_it_is_none_yet() -> None:

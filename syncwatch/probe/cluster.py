@@ -1,0 +1,255 @@
+"""One cluster, as probes need it: our pods, their events, the nodes. In and out: plain JSON.
+
+Every request has a timeout. A watch ends by itself, breaks off, or is told that it asks for what
+is no longer kept (410): then the pods are listed anew, so that no change is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from syncwatch.errors import ClusterError
+from syncwatch.probe.connecting import Connection, Gone
+from syncwatch.probe.pod import SELECTOR
+from syncwatch.runtime import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PAGE = "500"
+PAGES = 20
+"""How many pages of a list are read at most."""
+
+WATCHED = 240
+"""Seconds that one watch lasts; the server ends it then."""
+LATER = 15.0
+"""Seconds more that are waited for that end, before the connection is taken for dead."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+"""Seconds before a watch that failed is tried again."""
+
+LINE_LIMIT = 4 * 1024 * 1024
+"""Bytes of one line of a watch: etcd takes objects of one and a half megabytes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node: whether it runs pods, and the names of images that it says it holds.
+
+    A kubelet names its fifty largest images only, and does so about once a minute.
+    """
+
+    name: str
+    os: str
+    architecture: str
+    ready: bool
+    schedulable: bool
+    images: tuple[str, ...]
+
+
+class Cluster:
+    """The API of one cluster; all methods raise ClusterError."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespace: str,
+        timeout: float,
+    ) -> None:
+        self._name = name
+        self._connection = Connection(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
+        self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._events = f"/api/v1/namespaces/{namespace}/events"
+
+    async def create(self, pod: dict[str, Any]) -> dict[str, Any]:
+        """Make a pod; where there is one of that name it is ours, from before."""
+        try:
+            made = await self._connection.ask("POST", self._pods, body=pod)
+        except ClusterError as error:
+            before = await self._before(pod, error)
+            if before is None:
+                raise
+            return before
+        return made or {}
+
+    async def _before(self, pod: dict[str, Any], error: ClusterError) -> dict[str, Any] | None:
+        if error.kind != "refused" or "already exists" not in error.message:
+            return None
+        return await self.get(str(pod["metadata"]["name"]))
+
+    async def get(self, name: str) -> dict[str, Any] | None:
+        """The pod as it is now, None where there is none."""
+        return await self._connection.ask("GET", f"{self._pods}/{name}")
+
+    async def delete(self, name: str, uid: str, grace_seconds: int) -> None:
+        """Have a pod deleted, by its uid where that is known; gone already is as good."""
+        options: dict[str, Any] = {"gracePeriodSeconds": grace_seconds}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._connection.ask("DELETE", f"{self._pods}/{name}", body=options)
+        except ClusterError as error:
+            # Another pod of that name is not ours to delete.
+            if error.kind != "refused" or "uid" not in error.message.lower():
+                raise
+
+    async def events(self, uid: str) -> list[dict[str, Any]]:
+        """All events of the pod of that uid that are kept still (an hour, mostly)."""
+        selector = f"involvedObject.kind=Pod,involvedObject.uid={uid}"
+        listed, _ = await self._list(self._events, {"fieldSelector": selector})
+        return listed
+
+    async def pods(self) -> list[dict[str, Any]]:
+        """All pods that are labelled as ours."""
+        listed, _ = await self._list(self._pods, {"labelSelector": SELECTOR})
+        return listed
+
+    async def nodes(self) -> list[Node]:
+        """The cluster's nodes; needs the permission to list them."""
+        listed, _ = await self._list("/api/v1/nodes", {})
+        return [_node(one) for one in listed]
+
+    async def watch(self, changed: Callable[[dict[str, Any], bool], None]) -> None:
+        """Tell of every pod of ours as it changes, and whether it was deleted, for ever.
+
+        What goes wrong costs time and nothing else: all is listed anew.
+        """
+        known: dict[str, dict[str, Any]] = {}
+        pause, version = FIRST_PAUSE, ""
+        while True:
+            try:
+                if not version:
+                    version = await self._begin(known, changed)
+                version = await self._follow(version, known, changed)
+                pause = FIRST_PAUSE
+                continue
+            except Gone:
+                version = ""
+            except ClusterError as error:
+                log.debug("watch_broke_off", cluster=self._name, error=error.kind)
+                version = ""
+                pause = max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._connection.close()
+
+    async def _begin(
+        self, known: dict[str, dict[str, Any]], changed: Callable[[dict[str, Any], bool], None]
+    ) -> str:
+        """List all pods, tell of them and of those that are gone; from where on to watch."""
+        listed, version = await self._list(self._pods, {"labelSelector": SELECTOR})
+        there = {_name(pod): pod for pod in listed}
+        for name in [name for name in known if name not in there]:
+            changed(known.pop(name), True)
+        for name, pod in there.items():
+            known[name] = pod
+            changed(pod, False)
+        return version
+
+    async def _follow(
+        self,
+        version: str,
+        known: dict[str, dict[str, Any]],
+        changed: Callable[[dict[str, Any], bool], None],
+    ) -> str:
+        """One watch, until it ends; from where on the next has to go on."""
+        query = {
+            "labelSelector": SELECTOR,
+            "watch": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCHED),
+            "allowWatchBookmarks": "true",
+        }
+        async with self._connection.stream(self._pods, query, WATCHED + LATER) as stream:
+            rest = b""
+            async for piece in stream.iter_any():
+                *lines, rest = (rest + piece).split(b"\n")
+                for kind, pod in _events(lines):
+                    version = _version(pod) or version
+                    if kind == "BOOKMARK":
+                        continue
+                    deleted = kind == "DELETED"
+                    known.pop(_name(pod), None)
+                    if not deleted:
+                        known[_name(pod)] = pod
+                    changed(pod, deleted)
+                if len(rest) > LINE_LIMIT:
+                    raise Gone
+        return version
+
+    async def _list(self, path: str, query: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+        """All items of a list, page by page, and its version; one that expires begins anew."""
+        for _ in range(3):
+            try:
+                return await self._paged(path, query)
+            except Gone:
+                continue
+        raise ClusterError("server", f"Cluster {self._name} does not end its list of {path}.")
+
+    async def _paged(self, path: str, query: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+        items: list[dict[str, Any]] = []
+        going_on = ""
+        for _ in range(PAGES):
+            more = {"continue": going_on} if going_on else {}
+            page = await self._connection.ask("GET", path, query={**query, "limit": PAGE, **more})
+            if page is None:
+                return [], ""
+            listed = page.get("items")
+            items += [one for one in listed if isinstance(one, dict)] if listed else []
+            metadata = page.get("metadata") or {}
+            going_on = metadata.get("continue") or ""
+            if not going_on:
+                break
+        return items, str(metadata.get("resourceVersion") or "")
+
+
+def _events(lines: list[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the lines of a watch tell. Raises Gone where it cannot go on."""
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            told = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise Gone from None
+        kind, pod = told.get("type"), told.get("object")
+        # An expired version is told so, by a status in a line of its own (410).
+        if kind == "ERROR" or not isinstance(pod, dict):
+            raise Gone
+        yield str(kind), pod
+
+
+def _node(node: dict[str, Any]) -> Node:
+    status, spec = node.get("status") or {}, node.get("spec") or {}
+    labels = (node.get("metadata") or {}).get("labels") or {}
+    info = status.get("nodeInfo") or {}
+    conditions = status.get("conditions") or []
+    return Node(
+        name=_name(node),
+        os=info.get("operatingSystem") or labels.get("kubernetes.io/os") or "",
+        architecture=info.get("architecture") or labels.get("kubernetes.io/arch") or "",
+        ready=any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions),
+        schedulable=not spec.get("unschedulable"),
+        images=tuple(
+            name for image in status.get("images") or [] for name in image.get("names") or []
+        ),
+    )
+
+
+def _name(thing: dict[str, Any]) -> str:
+    return str((thing.get("metadata") or {}).get("name") or "")
+
+
+def _version(thing: dict[str, Any]) -> str:
+    return str((thing.get("metadata") or {}).get("resourceVersion") or "")
