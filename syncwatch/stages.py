@@ -245,12 +245,12 @@ class Stages:
         # Imported where a cluster is probed: nobody else pays for it.
         from syncwatch.probe.beginning import Told, prober_of  # noqa: PLC0415
 
-        told = self._metrics
+        told = self._metrics.clusters
         prober = prober_of(
             cluster,
             self._settings,
             for_destination,
-            Told(told.probed, told.cluster_stands, told.will_probe),
+            Told(told.probed, told.stands, told.expect),
             database=self._database,
             clock=self._clock,
             signals=self._signals,

@@ -15,6 +15,8 @@ LAG_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200,
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SWEEP_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Seconds."""
+PROBE_BUCKETS = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+"""Seconds. From a small image on an idle node to the longest that is waited for."""
 
 READ_OUTCOMES = ("accepted", "duplicate", "ignored", "not_durable")
 """What becomes of a webhook whose body was read."""
@@ -182,6 +184,48 @@ FAMILIES = (
         "counter",
         ("harbor", "change"),
         "Policies created, edited, renamed, enabled, disabled or deleted in Harbor.",
+    ),
+    Family(
+        "syncwatch_probes_total",
+        "counter",
+        ("cluster", "destination", "result"),
+        "Pods that were to pull an image, by what their kubelet said of it.",
+    ),
+    Family(
+        "syncwatch_probe_duration_seconds",
+        "histogram",
+        ("cluster", "destination", "result"),
+        "Seconds from a probe's pod being made to its judgement.",
+    ),
+    Family(
+        "syncwatch_probes_waiting",
+        "gauge",
+        ("cluster",),
+        "Probes that are due and have not begun.",
+    ),
+    Family(
+        "syncwatch_probes_oldest_waiting_seconds",
+        "gauge",
+        ("cluster",),
+        "Seconds since the oldest probe that waits became due; 0 when none waits.",
+    ),
+    Family(
+        "syncwatch_probes_under_way",
+        "gauge",
+        ("cluster",),
+        "Pods whose kubelet has not said yet what became of the image.",
+    ),
+    Family(
+        "syncwatch_probes_budget_left",
+        "gauge",
+        ("cluster",),
+        "Pods that may still begin, of those that the hour allows (`per_hour`).",
+    ),
+    Family(
+        "syncwatch_cluster_up",
+        "gauge",
+        ("cluster",),
+        "1 while the cluster's API answers, and lets us do what probes need.",
     ),
     Family(
         "syncwatch_gate_answers_total",

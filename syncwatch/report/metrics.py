@@ -7,7 +7,6 @@ under its new name. They exist from 0 for every policy that Harbor has, and go s
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from functools import cache, partial
 from itertools import product
@@ -30,6 +29,8 @@ from prometheus_client.core import (
 from syncwatch import __version__
 from syncwatch.harbor.wire import DELETE, PUSH, REPLICATION
 from syncwatch.model import SECOND, KnownBy, Operation, Result, State, Status
+from syncwatch.report.buckets import Buckets
+from syncwatch.report.cluster_metrics import ClusterMetrics
 from syncwatch.report.families import (
     BY_NAME,
     GATE_STATUSES,
@@ -61,44 +62,6 @@ if TYPE_CHECKING:
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Buckets:
-    """A histogram's counts, cumulative only when exposed."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    @classmethod
-    def together(cls, all_: Iterable[Buckets]) -> tuple[list[tuple[str, float]], float]:
-        """What histograms with the lag's bounds expose as one."""
-        one = cls(LAG_BUCKETS)
-        for each in all_:
-            one._take(each)
-        return one.exposed()
-
-    def _take(self, other: Buckets) -> None:
-        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
-        self._sum += other._sum
-
-    def exposed(self) -> tuple[list[tuple[str, float]], float]:
-        """(upper bound, cumulative count) pairs, and the sum."""
-        total, pairs = 0, []
-        for bound, count in zip((*map(_bound, self._bounds), "+Inf"), self._counts, strict=True):
-            total += count
-            pairs.append((bound, float(total)))
-        return pairs, self._sum
-
-
-def _bound(value: float) -> str:
-    return str(float(value))
-
-
 class Metrics:
     """All metrics of one daemon, on a registry of its own."""
 
@@ -114,6 +77,7 @@ class Metrics:
         self._milestones: dict[tuple[str, int, str], Buckets] = {}
         self._notified: dict[tuple[str, str], float] = {}
         self._outbox: tuple[int, Millis | None] | None = None
+        self.clusters = ClusterMetrics()
         self._webhooks = self._counter("syncwatch_webhooks_total")
         self._policy_changes = self._counter("syncwatch_policy_changes_total")
         self._recovered = self._counter("syncwatch_events_recovered_total")
@@ -240,6 +204,7 @@ class Metrics:
         now = self._clock.now()
         yield from gauges(self._snapshot, self._surroundings(), now, __version__)
         yield from self._notifications(now)
+        yield from self.clusters.collect(now)
         live = _live(self._snapshot, now - self._gone_after)
         yield from self._counters(live)
         yield from self._histograms(live)
