@@ -19,7 +19,7 @@ from syncwatch.report.buckets import Buckets
 from syncwatch.report.families import BY_NAME, PROBE_BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from prometheus_client.core import Metric
 
@@ -84,7 +84,7 @@ class ClusterMetrics:
         return family
 
     def _gauges(self, now: Millis) -> Iterator[Metric]:
-        shown = {
+        shown: dict[str, Callable[[ClusterFigures], float | None]] = {
             "syncwatch_cluster_up": _up,
             "syncwatch_probes_waiting": lambda one: one.waiting,
             "syncwatch_probes_under_way": lambda one: one.under_way,
