@@ -153,7 +153,7 @@ async def test_a_good_image_is_pulled_and_never_run(cluster: Kubernetes, tmp_pat
 def program(cluster: Kubernetes, words: str, *command: str) -> images.Image:
     """An image with a program in it that would run for ever."""
     layer, config = program_image(
-        (cluster.node.programs / "pause").read_bytes(), command=command or ("/app",)
+        (cluster.node.programs / "pause").read_bytes(), words, command=command or ("/app",)
     )
     built = images.layered(words, layer)
     body = built.manifest.replace(

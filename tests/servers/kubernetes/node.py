@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -252,15 +253,16 @@ class Node:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def program_image(program: bytes, *, command: Sequence[str] = ("/app",)) -> tuple[bytes, bytes]:
-    """(layer, configuration) of an image with one program, `/app`."""
-    import gzip
-
+def program_image(
+    program: bytes, words: str = "", *, command: Sequence[str] = ("/app",)
+) -> tuple[bytes, bytes]:
+    """(layer, configuration) of an image with one program, `/app`, and these words in a file."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as files:
-        info = tarfile.TarInfo("app")
-        info.size, info.mode = len(program), 0o755
-        files.addfile(info, io.BytesIO(program))
+        for name, body in {"app": program, "words": words.encode()}.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(body), 0o755
+            files.addfile(info, io.BytesIO(body))
     raw = tar.getvalue()
     config = {
         "architecture": "amd64",
