@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-from running import Watched, until
-from scene import scene
+from probed_scene import probed, probes
+from running import until
 from servers.kubernetes_api import (
     KubernetesApi,
     hangs,
@@ -16,32 +14,9 @@ from servers.kubernetes_api import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from scene import Scene
-
 UNAUTHORIZED = "pulling from host registry failed with status code [manifests v1]: 401 Unauthorized"
-
-
-@contextlib.asynccontextmanager
-async def probed(
-    directory: Path, api: KubernetesApi, *, level: str = "pulled", **probe: Any
-) -> AsyncIterator[Scene]:
-    """The scene, with a cluster whose nodes are made to pull."""
-    cluster = {
-        "name": "cluster1",
-        "kubeconfig": str(api.kubeconfig(directory / "kubeconfig")),
-        "timeout": "2s",
-        "probe": {"mode": "pull", "timeout": "3s", **probe},
-    }
-    destination = {"cluster": "cluster1", "level": level}
-    async with scene(directory, destination=destination, clusters=[cluster]) as one:
-        yield one
-
-
-async def probes(watched: Watched, **labels: str) -> float | None:
-    return await watched.metric("syncwatch_probes_total", cluster="cluster1", **labels)
 
 
 async def test_an_image_is_verified_once_a_node_has_pulled_it(tmp_path: Path) -> None:
@@ -138,18 +113,14 @@ async def test_a_pod_that_no_node_takes_is_told_with_the_schedulers_words(tmp_pa
         assert row["message"].endswith("0/1 nodes are available: 1 too many pods.")
 
 
-@pytest.mark.parametrize("level", ["pulled", "readable"])
-async def test_an_image_that_is_not_there_is_never_asked_of_a_node(
-    tmp_path: Path, level: str
-) -> None:
+async def test_an_image_that_is_not_there_is_never_asked_of_a_node(tmp_path: Path) -> None:
     async with (
         KubernetesApi().serving() as api,
-        probed(tmp_path, api, level=level) as story,
+        probed(tmp_path, api) as story,
         story.watched() as watched,
     ):
         story.stop_starting()
         story.push("1.0")
-        await watched.row(reference="1.0", reason="waiting")
         await watched.row(reference="1.0", reason="not_started", within=30)
 
         assert api.made == []

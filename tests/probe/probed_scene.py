@@ -1,0 +1,44 @@
+"""The usual scene, with a cluster whose nodes are made to pull."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from scene import scene
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from running import Watched
+    from scene import Scene
+    from servers.kubernetes_api import KubernetesApi
+
+CLUSTER = "cluster1"
+
+
+@contextlib.asynccontextmanager
+async def probed(
+    directory: Path,
+    api: KubernetesApi,
+    *,
+    level: str = "pulled",
+    top: dict[str, Any] | None = None,
+    **probe: Any,
+) -> AsyncIterator[Scene]:
+    """The scene; `probe` are settings of the cluster's probe."""
+    cluster = {
+        "name": CLUSTER,
+        "kubeconfig": str(api.kubeconfig(directory / "kubeconfig")),
+        "timeout": "2s",
+        "probe": {"mode": "pull", "timeout": "3s", **probe},
+    }
+    destination = {"cluster": CLUSTER, "level": level}
+    async with scene(directory, destination=destination, clusters=[cluster], **(top or {})) as one:
+        yield one
+
+
+async def probes(watched: Watched, **labels: str) -> float | None:
+    """How many pods were judged, by the metric."""
+    return await watched.metric("syncwatch_probes_total", cluster=CLUSTER, **labels)
