@@ -17,6 +17,7 @@ from syncwatch.explain.answering import Answering
 from syncwatch.explain.looking import Looking
 from syncwatch.explain.route import Explaining
 from syncwatch.gate.evaluating import Evaluating
+from syncwatch.gate.probing import Probing as AskingForProbes
 from syncwatch.gate.route import Gate
 from syncwatch.gate.waiting import Waiting
 from syncwatch.intake import Intake
@@ -28,6 +29,7 @@ from syncwatch.report.health import health_routes
 from syncwatch.report.metrics import Metrics
 from syncwatch.report.page import Page
 from syncwatch.report.pausing import Pausing
+from syncwatch.report.probing import Probing
 from syncwatch.report.routing import errors_as_json
 from syncwatch.report.serving import Runner
 from syncwatch.report.writes import Writes
@@ -224,6 +226,15 @@ class Daemon:
             entry=self._entry,
         )
         gate = Gate(self._gate, self._metrics.gate_answered)
+        told = Probing(database=self._database, watched=self._watched)
+        asking = AskingForProbes(
+            answering=self._answering(curious=False),
+            database=self._database,
+            clock=self._clock,
+            signals=self._signals,
+            entry=self._entry,
+            probed=self._is_probed,
+        )
         app = web.Application(middlewares=[errors_as_json])
         page = Page(
             database=self._database,
@@ -238,6 +249,8 @@ class Daemon:
                 *api.routes(),
                 *explaining.routes(api.guarded),
                 *gate.routes(api.guarded),
+                *told.routes(api.guarded),
+                *asking.routes(api.guarded),
                 *page.routes(),
             ]
         )

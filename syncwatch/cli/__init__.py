@@ -16,7 +16,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from syncwatch import __version__
-from syncwatch.cli import by_hand, checking, doctoring, explaining, listing, setting_up, waiting
+from syncwatch.cli import (
+    by_hand,
+    checking,
+    doctoring,
+    explaining,
+    listing,
+    probing,
+    setting_up,
+    waiting,
+)
 from syncwatch.cli.options import (
     CANNOT_TELL,
     NO,
@@ -196,5 +205,5 @@ def config_schema() -> None:
     typer.echo(json.dumps(settings_schema(), indent=2))
 
 
-for part in (waiting, explaining, listing, by_hand, checking, doctoring, setting_up):
+for part in (waiting, explaining, listing, by_hand, probing, checking, doctoring, setting_up):
     part.register(app)

@@ -133,12 +133,12 @@ class Evaluating:
             if refused.status != ABSENT:
                 raise
             return Evaluated(await self._unknown(asked, str(refused)))
-        question = _pinned(question)
+        question = pinned(question)
         sources, notes = await self._answering.sources(question)
         stranger = question.wanted.stranger
         if stranger and not await self._answering.is_project(stranger, sources):
             return Evaluated(await self._unknown(asked, nobodys(stranger)))
-        sources = _telling(sources)
+        sources = telling(sources)
         answer = await self._answer(asked, question, sources, notes)
         images = {
             image_key(image.repository, name)
@@ -258,7 +258,7 @@ def _key(place: Place) -> tuple[int, str, str]:
     return place.destination_id, place.repository, place.digest
 
 
-def _pinned(question: Question) -> Question:
+def pinned(question: Question) -> Question:
     """A digest says all: what is pulled by tag and digest is pulled by the digest."""
     if not question.image.digest:
         return question
@@ -277,7 +277,7 @@ def _unread(source: Source) -> str:
     return source.problem or f"Harbor {source.harbor} could not be asked."
 
 
-def _telling(sources: Sequence[Source]) -> list[Source]:
+def telling(sources: Sequence[Source]) -> list[Source]:
     """Of several Harbors the one that has it counts: another need not know such a name."""
     having = [one for one in sources if not _is_unread(one) and _has(one)]
     if not having:

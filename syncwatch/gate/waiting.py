@@ -106,7 +106,7 @@ class Waiting:
         changed = {
             image_key(one.source_repository, name)
             for one in changes
-            if one.moved
+            if one.moved or one.milestones
             for name in (one.reference, one.digest)
         }
         elsewhere = self._signals.elsewhere

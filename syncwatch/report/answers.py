@@ -61,7 +61,7 @@ class Expectation(Struct, frozen=True, kw_only=True):
         Time | None, Meta(description="when Harbor says that it copied it, in whole seconds")
     ]
     verified_at: Annotated[Time | None, Meta(description="when it was first proved")]
-    pulled_at: Annotated[Time | None, Meta(description="null in this version")]
+    pulled_at: Annotated[Time | None, Meta(description="when a node of its cluster had pulled it")]
     observed_at: Annotated[Time | None, Meta(description="when a look last learnt something")]
     execution_id: Annotated[
         int | None, Meta(description="Harbor's execution that copied it, or is to")
