@@ -4,23 +4,32 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint format lock bench fuzz docs clean
+.PHONY: help run test kubernetes lint format lock bench fuzz docs clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 # A job of its own on the terminal: Ctrl-C then ends the demo, with 0, and not make, with 130.
 on_terminal := if $(BIN)/python -c 'import os, sys; sys.exit(os.tcgetpgrp(0) != os.getpgrp())' 2>/dev/null; then set -m; fi;
+# Where all tests have to run, the Kubernetes is built beside the first of them; those that need it
+# wait for it, and say what went wrong.
+build_beside := if [ "$$CI" = true ]; then nice -n 5 .ci/kubernetes >/dev/null 2>&1 & fi
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: $(STAMP) ## Show it at work: a simulated Harbor, the daemon, a live table (ARGS="--pushes 20")
 	@$(on_terminal) $(BIN)/syncwatch demo $(ARGS)
 
 test: $(STAMP) ## Run the tests (ARGS="tests/plan -x" runs some)
 	@.ci/debian-packages
+	@$(if $(ARGS),,$(build_beside))
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+kubernetes: $(STAMP) ## Build a real Kubernetes, once (root on Debian), and run the tests that need it
+	@.ci/debian-packages
+	@.ci/kubernetes >/dev/null
+	@exec $(BIN)/python -m pytest -n 0 -m kubernetes $(ARGS)
 
 lint: $(STAMP) ## Style, types and the direction of imports
 	$(BIN)/ruff check .

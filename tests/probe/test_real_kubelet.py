@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
     from running import Watched
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.real,
+    pytest.mark.slow,
+    # The first of them may have to wait until the programs are built.
+    pytest.mark.timeout(300, func_only=True),
+]
 
 NAMESPACE = "syncwatch-probe"
 DEPLOY = Path(__file__).parents[2] / "deploy/kubernetes/probe"

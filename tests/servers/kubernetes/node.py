@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from syncwatch.lab.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 PAUSE = "localhost/pause:1"
 NAMESPACE = "k8s.io"
@@ -73,6 +73,12 @@ nodeStatusReportFrequency: 2s
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
 """
+
+
+OWN = ("/run/netns", "/run/containerd", "/var/lib/cni", "/var/log/pods", "/var/log/containers")
+"""Folders that containerd, its plugins and the kubelet insist on: the node has its own of each."""
+
+HIDE = 'for one in {folders}; do mkdir -p $one && mount -t tmpfs node $one; done; exec "$@"'
 
 
 @dataclass
@@ -132,8 +138,12 @@ class Node:
         (self.folder / "cni/10-tests.conflist").write_text(json.dumps(network))
         # containerd's shims start runc by name.
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+        # Mounts of its own go with its last process, however that ends.
+        apart = ("unshare", "--mount", "--propagation", "private", "sh", "-euc")
+        hide = HIDE.format(folders=" ".join(OWN))
+        config_file = str(self.folder / "config.toml")
         self.processes.start(
-            "containerd", "containerd", "-c", str(self.folder / "config.toml"), PATH=path
+            "containerd", *apart, hide, "sh", "containerd", "-c", config_file, PATH=path
         )
         self._wait_for("containerd", lambda: self.ctr("version"))
         self.import_pause()
@@ -141,6 +151,7 @@ class Node:
         (self.folder / "kubelet.yaml").write_text(KUBELET)
         self.processes.start(
             "kubelet",
+            *("nsenter", f"--mount=/proc/{self.processes.running['containerd'].pid}/ns/mnt"),
             str(self.programs / "kubelet"),
             f"--config={self.folder / 'kubelet.yaml'}",
             f"--kubeconfig={self.kubeconfig}",
@@ -157,7 +168,7 @@ class Node:
         )
 
     def stop(self) -> None:
-        """End all that ran there, and leave no mount and no link behind."""
+        """End all that ran there; with its last process go its mounts, and here the bridge."""
         self.processes.stop("kubelet")
         with contextlib.suppress(subprocess.SubprocessError, OSError):
             for one in self.ctr("tasks", "ls", "-q").split():
@@ -168,25 +179,21 @@ class Node:
         self.processes.stop("events")
         self._end_shims()
         self.processes.stop("containerd")
-        self._unmount()
-        for kind in ("link",):
-            subprocess.run(
-                ["ip", kind, "delete", self.bridge], check=False, capture_output=True, timeout=10
-            )
+        subprocess.run(
+            ["ip", "link", "delete", self.bridge], check=False, capture_output=True, timeout=10
+        )
 
     def _end_shims(self) -> None:
+        """Whatever containerd did not end any more, with what runs below it."""
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
                 line = (entry / "cmdline").read_bytes().decode(errors="replace")
                 if "containerd-shim" in line and str(self.folder) in line:
-                    os.kill(int(entry.name), signal.SIGKILL)
-
-    def _unmount(self) -> None:
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for one in sorted((one for one in mounts if str(self.folder) in one), reverse=True):
-            subprocess.run(["umount", "-l", one], check=False, capture_output=True, timeout=10)
+                    below = (entry / "task" / entry.name / "children").read_text().split()
+                    for one in (*below, entry.name):
+                        os.kill(int(one), signal.SIGKILL)
 
     def ctr(self, *command: str) -> str:
         """What containerd's own client says."""
@@ -200,11 +207,11 @@ class Node:
         with contextlib.suppress(subprocess.SubprocessError):
             self.ctr(*command)
 
-    def _wait_for(self, name: str, done: object) -> None:
+    def _wait_for(self, name: str, done: Callable[[], object]) -> None:
         end = time.monotonic() + 20
         while True:
             try:
-                done()  # type: ignore[operator]
+                done()
             except (subprocess.SubprocessError, OSError):
                 assert time.monotonic() < end, self.processes.said(name)
                 time.sleep(0.1)
