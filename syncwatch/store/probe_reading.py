@@ -1,19 +1,21 @@
-"""What reports read of probes: pages of them, newest first, and one with its pods."""
+"""What reports read of probes: pages of them, one with its pods, and how a cluster stands."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 
 from syncwatch.store.probe_schema import pods, probes
 from syncwatch.store.schema import destinations
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
+
+    from syncwatch.model import Millis
 
 PODS = 20
 """How many pods of a probe are told."""
@@ -30,6 +32,23 @@ class Filters:
     digest: str | None = None
     result: str | None = None
     state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the probes of a cluster stand.
+
+    `known` are all probes of its destinations, of which `waiting` are due since `oldest_at`;
+    `under_way` pods have not been judged. `results` counts the pods that began since a moment by
+    what they came to, and `last` is the newest that was judged: `ended_at`, `result`, `node`.
+    """
+
+    known: bool
+    waiting: int
+    oldest_at: Millis | None
+    under_way: int
+    results: Mapping[str, int]
+    last: Row[Any] | None
 
 
 def page(
@@ -78,6 +97,33 @@ def pods_of(connection: Connection, probe_id: int) -> Sequence[Row[Any]]:
     """The newest pods of a probe, newest first."""
     query = select(pods).where(pods.c.probe_id == probe_id).order_by(pods.c.id.desc()).limit(PODS)
     return connection.execute(query).all()
+
+
+def standing(
+    connection: Connection, cluster: str, destinations: Collection[int], since: Millis, now: Millis
+) -> Standing:
+    """How a cluster stands, by the rows of its pods and of the probes at its `destinations`."""
+    wanted, its = probes.c.destination_id.in_(list(destinations)), pods.c.cluster == cluster
+    due = select(func.count(), func.min(probes.c.due_at)).where(wanted, probes.c.due_at <= now)
+    waiting, oldest_at = connection.execute(due).one()
+    left = select(func.count()).where(its, pods.c.gone_at.is_(None), pods.c.ended_at.is_(None))
+    counted = (
+        select(pods.c.result, func.count())
+        .where(its, pods.c.began_at > since, pods.c.ended_at.is_not(None))
+        .group_by(pods.c.result)
+    )
+    ended = select(pods.c.ended_at, pods.c.result, pods.c.node).where(
+        its, pods.c.ended_at.is_not(None)
+    )
+    newest: Any = ended.order_by(pods.c.began_at.desc(), pods.c.id.desc()).limit(1)
+    return Standing(
+        known=connection.execute(select(probes.c.id).where(wanted).limit(1)).first() is not None,
+        waiting=waiting,
+        oldest_at=oldest_at,
+        under_way=connection.execute(left).scalar_one(),
+        results={row[0]: row[1] for row in connection.execute(counted)},
+        last=connection.execute(newest).first(),
+    )
 
 
 def _with_names() -> Any:

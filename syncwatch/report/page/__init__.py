@@ -1,7 +1,8 @@
 """The page at `/`: what is expected where, how late, what is wrong and why.
 
 Made whole on the server; a small script refreshes it and nothing more. `asking` reads what a
-browser wants, `searching`, `listing`, `overview`, `matrix`, `image` and `rules` read the store,
+browser wants; `searching`, `listing`, `overview`, `clusters`, `matrix`, `image` and `rules` read
+the store;
 `picture` draws a timeline, `prose` has the words of docs/, `showing` makes the answer of it, and
 `signing` decides who may see it.
 """
@@ -53,7 +54,8 @@ class Page:
     """Serves the page.
 
     `token` gives the values that are accepted, None where everybody may read; `watched` the names
-    of the harbors that are configured, `entry` what the configuration says of a destination.
+    of the harbors that are configured, `entry` what the configuration says of a destination, and
+    `probed` whether the nodes of its cluster are made to pull.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class Page:
         token: Callable[[], Sequence[str] | None],
         watched: Callable[[], Collection[str]],
         entry: Callable[[Destination], DestinationSettings],
+        probed: Callable[[DestinationSettings], bool] = lambda own: own.cluster is not None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._surroundings = surroundings
         self._watched = watched
         self._entry = entry
+        self._probed = probed
         self._door = Door(clock, token)
 
     def routes(self) -> list[web.RouteDef]:
@@ -97,8 +101,8 @@ class Page:
             found = listing.listed(
                 connection, asked, snapshot, names, self._watched(), self._hosts(snapshot)
             )
-            trouble = self._database.trouble
-            seen = (connection, snapshot, names, around, self._entry, trouble, now)
+            own, trouble = (self._entry, self._probed), self._database.trouble
+            seen = (connection, snapshot, names, around, *own, trouble, now)
             return {"listed": found, "overview": overview.overview(*seen) if top else None}
 
         found = await self._read(read)

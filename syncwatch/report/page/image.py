@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, select
 
-from syncwatch.model import Operation, State
-from syncwatch.report.page import picture, rows
+from syncwatch.model import Operation, Pulling, State
+from syncwatch.report.page import clusters, picture, rows
 from syncwatch.report.page.rows import named
 from syncwatch.store import observations
 from syncwatch.store.schema import changes, executions, expectations, subjects
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from syncwatch.model import Accessory, Millis, Observation
+    from syncwatch.report.page.clusters import Probe
     from syncwatch.report.page.picture import Picture
     from syncwatch.report.page.rows import Item, Names
 
@@ -28,15 +29,16 @@ PLACES = 100
 GENERATIONS = 20
 """Older generations that are listed of each."""
 CHANGES = 200
+PULLED = f"probe: {Pulling.PULLED}"
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One entry of a timeline. `state` and `reason` are "" where it is no change of state."""
+    """One entry of a timeline. `mark` and `reason` are "" where it is no state and no result."""
 
     at: Millis
     what: str
-    state: str
+    mark: str
     reason: str
     detail: str
 
@@ -59,6 +61,7 @@ class There:
     picture: Picture | None
     timeline: Sequence[Happened]
     looks: Sequence[Look]
+    probe: Probe | None
     accessories: Sequence[Accessory]
     older: Sequence[Item]
     execution: Row[Any] | None
@@ -79,7 +82,11 @@ class Image:
 
 def explain_command(name: str, destination: str = "") -> str:
     """The command that asks the daemon why, ready for a shell."""
-    words = ["syncwatch", "explain", name, *(["--on", destination] if destination else [])]
+    return _command("explain", name, destination)
+
+
+def _command(word: str, name: str, destination: str) -> str:
+    words = ["syncwatch", word, name, *(["--on", destination] if destination else [])]
     return shlex.join(words)
 
 
@@ -140,6 +147,7 @@ def _there(connection: Connection, generations: Sequence[Item], now: Millis) -> 
         picture=picture.drawn(item, now),
         timeline=_timeline(connection, item),
         looks=[_look(one, item) for one in seen],
+        probe=clusters.probe_of(connection, item, _command("probe", item.name, item.destination)),
         accessories=next((one.accessories for one in seen if one.accessories), ()),
         older=older,
         execution=_execution(connection, item),
@@ -153,16 +161,21 @@ def _timeline(connection: Connection, item: Item) -> list[Happened]:
     kept = connection.execute(query.order_by(changes.c.id.desc()).limit(CHANGES))
     told = [_change(row) for row in kept]
     told.reverse()
-    # That it was verified is a change already, and says more.
-    reached = [one for one in picture.milestones(item) if one.kind != "verified" or not told]
+    # That it was verified, or pulled, is an entry already, and says more.
+    known = {"verified"} if told else set()
+    known |= {"pulled"} if any(one.what == PULLED for one in told) else set()
+    reached = [one for one in picture.milestones(item) if one.kind not in known]
     told += [Happened(one.at, one.label, "", "", one.detail) for one in reached]
     return sorted(told, key=lambda one: one.at)
 
 
 def _change(row: Row[Any]) -> Happened:
-    state, _, reason = row.what.partition("/")
-    if state in tuple(State):
-        return Happened(row.at, row.what, state, reason, row.detail)
+    word, _, more = row.what.partition("/")
+    if word in tuple(State):
+        return Happened(row.at, word, word, more, row.detail)
+    if word == "probe" and more in tuple(Pulling):
+        told = f"probe: {clusters.word_of(more)}"
+        return Happened(row.at, told, clusters.mark_of(more), "", row.detail)
     return Happened(row.at, row.what, "", "", row.detail)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from syncwatch.model import OPEN_STATES, SECOND, Operation, Severity, State
-from syncwatch.report.page import listing
+from syncwatch.report.page import clusters, listing
 from syncwatch.report.page.asking import Listing, href
 from syncwatch.report.page.rows import OVERDUE
 from syncwatch.store import passes, reading
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from syncwatch.config import DestinationSettings
     from syncwatch.model import Millis
     from syncwatch.report.gauges import Surroundings
+    from syncwatch.report.page.clusters import Cluster
     from syncwatch.report.page.rows import Item, Names
     from syncwatch.store.passes import Pass
     from syncwatch.store.policies import Destination, HarborRow
@@ -84,6 +85,7 @@ class Overview:
     troubles: Sequence[Trouble]
     beyond: int
     places: Sequence[Place]
+    clusters: Sequence[Cluster]
     harbors: Sequence[HarborRow]
     passes: Mapping[str, Pass]
     findings: Sequence[Row[Any]]
@@ -96,6 +98,7 @@ def overview(
     names: Names,
     around: Surroundings,
     entry: Callable[[Destination], DestinationSettings],
+    probed: Callable[[DestinationSettings], bool],
     store_trouble: str,
     now: Millis,
 ) -> Overview:
@@ -111,6 +114,7 @@ def overview(
         troubles=troubles[:GROUPS],
         beyond=len(troubles[GROUPS:]),
         places=_places(connection, snapshot, around, entry, now),
+        clusters=clusters.clusters(connection, snapshot.destinations, entry, probed, findings, now),
         harbors=snapshot.harbors,
         passes=passes.newest(connection, watched),
         findings=findings,
