@@ -44,7 +44,7 @@ async def test_the_image_and_the_cluster_say_which_node_pulled_it(tmp_path: Path
     ):
         digest = story.push("1.0")
         await watched.row(state="verified", reference="1.0")
-        page = await page_with(watched, IMAGE, "Pulled by the cluster")
+        page = await page_with(watched, IMAGE, "What nodes of the cluster said")
 
         (name,) = [one["metadata"]["name"] for one in api.made]
         for words in ("on node-1", f"syncwatch-probe/{name}", "in cluster1", "probe: pulled"):
@@ -78,7 +78,7 @@ async def test_a_kubelet_that_did_not_pull_is_quoted(
         assert UNAUTHORIZED in page.text or word == "inconclusive"
         # The registry serves it whole: that is what this destination asks for.
         assert "verified" in page.text
-        assert "next in" in page.text
+        assert f"cluster said {word} just now; next in " in page.text
         first = await shown(watched, "/")
         assert f"cluster1 yes 0 0 {counted}" in first.text
 
@@ -108,7 +108,7 @@ async def test_without_a_cluster_nothing_is_said_of_any(tmp_path: Path) -> None:
         await watched.row(state="verified", reference="1.0")
 
         assert "Clusters" not in (await shown(watched, "/")).text
-        assert "Pulled by the cluster" not in (await shown(watched, IMAGE)).text
+        assert "What nodes of the cluster said" not in (await shown(watched, IMAGE)).text
 
 
 @pytest.mark.real

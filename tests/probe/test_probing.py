@@ -80,8 +80,12 @@ async def test_a_refused_pull_leaves_verified_what_need_not_be_pulled(tmp_path: 
         await until(counted)
         (row,) = await watched.expectations()
         assert (row["state"], row["pulled_at"]) == ("verified", None)
-        timeline = (await watched.one(row["id"]))["timeline"]
-        assert "probe/unauthorized" in [line["what"] for line in timeline]
+
+        async def told() -> bool:
+            timeline = (await watched.one(row["id"]))["timeline"]
+            return "probe/unauthorized" in [line["what"] for line in timeline]
+
+        await until(told)
 
 
 async def test_a_pull_that_hangs_proves_nothing(tmp_path: Path) -> None:
