@@ -7,6 +7,7 @@ is no longer kept (410): then the pods are listed anew, so that no change is mis
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ LATER = 15.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 """Seconds before a watch that failed is tried again."""
+SHORTEST = 1.0
+"""Seconds that a watch lasts; one that a proxy ends sooner is not asked for again at once."""
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Bytes of one line of a watch: etcd takes objects of one and a half megabytes at most."""
@@ -128,9 +131,11 @@ class Cluster:
             try:
                 if not version:
                     version = await self._begin(known, changed)
+                began = time.monotonic()
                 version = await self._follow(version, known, changed)
-                pause = FIRST_PAUSE
-                continue
+                if time.monotonic() - began >= SHORTEST:
+                    pause = FIRST_PAUSE
+                    continue
             except Gone:
                 version = ""
             except ClusterError as error:
@@ -175,7 +180,7 @@ class Cluster:
             rest = b""
             async for piece in stream.iter_any():
                 *lines, rest = (rest + piece).split(b"\n")
-                for kind, pod in _events(lines):
+                for kind, pod in self._told(lines):
                     version = _version(pod) or version
                     if kind == "BOOKMARK":
                         continue
@@ -185,8 +190,23 @@ class Cluster:
                         known[_name(pod)] = pod
                     changed(pod, deleted)
                 if len(rest) > LINE_LIMIT:
-                    raise Gone
+                    raise Gone(self._name)
         return version
+
+    def _told(self, lines: list[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the lines of a watch tell. Raises Gone where it cannot go on."""
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                told = msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                raise Gone(self._name) from None
+            kind, pod = told.get("type"), told.get("object")
+            # An expired version is told so, by a status in a line of its own (410).
+            if kind == "ERROR" or not isinstance(pod, dict):
+                raise Gone(self._name)
+            yield str(kind), pod
 
     async def _list(self, path: str, query: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
         """All items of a list, page by page, and its version; one that expires begins anew."""
@@ -212,22 +232,6 @@ class Cluster:
             if not going_on:
                 break
         return items, str(metadata.get("resourceVersion") or "")
-
-
-def _events(lines: list[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the lines of a watch tell. Raises Gone where it cannot go on."""
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            told = msgspec.json.decode(line, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise Gone from None
-        kind, pod = told.get("type"), told.get("object")
-        # An expired version is told so, by a status in a line of its own (410).
-        if kind == "ERROR" or not isinstance(pod, dict):
-            raise Gone
-        yield str(kind), pod
 
 
 def _node(node: dict[str, Any]) -> Node:

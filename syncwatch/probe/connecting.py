@@ -1,15 +1,11 @@
-"""Requests to one cluster's API server: who we are there, and what its refusals mean.
+"""Requests to one cluster's API server, and what its refusals mean.
 
-Comes in: a path and parameters; goes out: JSON of a bounded size, or a ClusterError. The library is
-imported with the first request: it costs half a second and forty megabytes, which nobody pays who
-probes no cluster. It reads kubeconfigs and keeps tokens; its models are not used.
+Comes in: a path and parameters; goes out: JSON of a bounded size, or a ClusterError.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +13,7 @@ import aiohttp
 import msgspec
 
 from syncwatch.errors import ClusterError
+from syncwatch.probe.opening import Opening
 from syncwatch.runtime import redact
 
 if TYPE_CHECKING:
@@ -33,8 +30,11 @@ WAITED_FOR = 5.0
 """Seconds of a Retry-After that are waited for at once."""
 
 
-class Gone(Exception):  # noqa: N818 - what the API calls it: 410, reason Expired
+class Gone(ClusterError):  # noqa: N818 - what the API calls it: 410, reason Expired
     """The list or watch cannot go on from where it was: it has to begin anew."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("server", f"Cluster {name} no longer keeps what it is asked for (410).")
 
 
 class _Status(msgspec.Struct):
@@ -49,12 +49,8 @@ class Connection:
         self, name: str, *, kubeconfig: Path | None, context: str | None, timeout: float
     ) -> None:
         self.name = name
-        self._kubeconfig = kubeconfig
-        self._context = context
         self._timeout = timeout
-        self._client: Any = None
-        self._read_of: float | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Opening(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
 
     async def ask(
         self,
@@ -68,13 +64,10 @@ class Connection:
         asked = (method, path, query or {}, body, self._timeout)
         async with self._asked(*asked) as response:
             data = await self._read(response)
-        if response.status == 401:
-            # The token may have expired, or the file have been changed meanwhile.
-            await self.close()
-        elif response.status == 429 and (_retry_after(response) or WAITED_FOR) < WAITED_FOR:
-            await asyncio.sleep(_retry_after(response) or 0)
-        else:
+        pause = _again_in(response)
+        if pause is None:
             return self._answer(response, data, method)
+        await asyncio.sleep(pause)
         async with self._asked(*asked) as response:
             data = await self._read(response)
         return self._answer(response, data, method)
@@ -85,18 +78,14 @@ class Connection:
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """The answer's bytes as they come, for `within` seconds at most."""
         async with self._asked("GET", path, query, None, within) as response:
-            if response.status == 401:
-                await self.close()
             if response.status != 200:
                 self._answer(response, await self._read(response), "GET")
                 raise ClusterError("misconfigured", f"Cluster {self.name} has no {path}.")
             yield response.content
 
     async def close(self) -> None:
-        """End all connections; the next request reads the configuration anew."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        """End all connections."""
+        await self._opening.close()
 
     @asynccontextmanager
     async def _asked(
@@ -107,20 +96,22 @@ class Connection:
         body: dict[str, Any] | None,
         within: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        client = await self._open()
         try:
-            response: aiohttp.ClientResponse = await client.call_api(
-                path,
-                method,
-                query_params=list(query.items()),
-                header_params={"Accept": "application/json", "Content-Type": "application/json"},
-                body=body,
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _request_timeout=within,
-            )
-            async with response:
-                yield response
+            async with self._opening.client() as client:
+                response: aiohttp.ClientResponse = await client.api.call_api(
+                    path,
+                    method,
+                    query_params=list(query.items()),
+                    header_params=dict.fromkeys(("Accept", "Content-Type"), "application/json"),
+                    body=body,
+                    auth_settings=["BearerToken"],
+                    _preload_content=False,
+                    _request_timeout=within,
+                )
+                async with response:
+                    if response.status == 401:
+                        self._opening.refused(client)
+                    yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Its text may hold the URL with a token in it; the kind of error is enough.
             words = redact(str(getattr(error, "strerror", "") or ""))[:WORDS]
@@ -128,54 +119,6 @@ class Connection:
             raise ClusterError(
                 "unreachable", f"Cluster {self.name} does not answer ({told})."
             ) from None
-
-    async def _open(self) -> Any:
-        """The client, made anew where the kubeconfig was changed."""
-        async with self._opening:
-            changed = await asyncio.to_thread(self._changed_at)
-            if self._client is not None and changed != self._read_of:
-                await self.close()
-            if self._client is None:
-                self._client, self._read_of = await self._connect(), changed
-            return self._client
-
-    def _changed_at(self) -> float | None:
-        try:
-            return self._kubeconfig.stat().st_mtime if self._kubeconfig else None
-        except OSError:
-            return None
-
-    async def _connect(self) -> Any:
-        # In a thread, so that the loop goes on meanwhile.
-        library = await asyncio.to_thread(importlib.import_module, "kubernetes_asyncio")
-        settings = library.client.Configuration()
-        # Authorities of many clusters are older than the strict rules of Python 3.13.
-        settings.disable_strict_ssl_verification = True
-        try:
-            if self._kubeconfig is not None:
-                await library.config.load_kube_config(
-                    config_file=str(self._kubeconfig),
-                    context=self._context,
-                    client_configuration=settings,
-                )
-            else:
-                library.config.load_incluster_config(client_configuration=settings)
-            return library.client.ApiClient(configuration=settings)
-        except Exception as error:  # noqa: BLE001 - whatever a kubeconfig may hold
-            raise self._misconfigured(error) from None
-
-    def _misconfigured(self, error: Exception) -> ClusterError:
-        """The text of the error stays out: a kubeconfig holds credentials."""
-        if self._kubeconfig is None:
-            words = f"Cluster {self.name} has no kubeconfig, and this is no pod in a cluster"
-            if os.environ.get("KUBERNETES_SERVICE_HOST"):
-                words = f"Cluster {self.name}: the pod's service account cannot be used"
-            cure = "Set kubeconfig, or let the pod have its service account's token."
-            return ClusterError("misconfigured", f"{words}.", cure=cure)
-        context = f", context {self._context}" if self._context else ""
-        words = f"Cluster {self.name}: {self._kubeconfig}{context} cannot be used"
-        cure = "Check it with: kubectl --kubeconfig FILE get pods"
-        return ClusterError("misconfigured", f"{words} ({type(error).__name__}).", cure=cure)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
@@ -193,14 +136,14 @@ class Connection:
         if 200 <= status < 300:
             return self._decoded(data)
         if status == 410:
-            raise Gone
+            raise Gone(self.name)
         try:
             told = msgspec.json.decode(data, type=_Status)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             told = _Status()
         if status == 404 and not (method == "POST" and told.message):
             return None
-        raise self._refusal(status, told, response)
+        raise self._refusal(method, status, told, response)
 
     def _decoded(self, data: bytes) -> dict[str, Any]:
         try:
@@ -210,14 +153,15 @@ class Connection:
             raise ClusterError("server", words) from None
 
     def _refusal(
-        self, status: int, told: _Status, response: aiohttp.ClientResponse
+        self, method: str, status: int, told: _Status, response: aiohttp.ClientResponse
     ) -> ClusterError:
         words = redact(" ".join(told.message.split()))[:WORDS]
         said = f" ({words})" if words else ""
         if status == 401:
             message = f"Cluster {self.name} does not accept the credential{said}."
             return ClusterError("unauthorized", message)
-        if status == 403 and "cannot " in words and "User " in words:
+        # A pod may also be refused, for what it is: by a quota, Pod Security, a webhook.
+        if status == 403 and (method != "POST" or ("cannot " in words and "User " in words)):
             message = f"Cluster {self.name} does not allow it{said}."
             return ClusterError("forbidden", message)
         if status == 404:
@@ -231,6 +175,15 @@ class Connection:
             message = f"Cluster {self.name} refused it{said}."
             return ClusterError("refused", message)
         return ClusterError("server", f"Cluster {self.name} answered {status}{said}.")
+
+
+def _again_in(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds after which it is asked once more; None where that is of no use."""
+    if response.status == 401:
+        # The token may have expired, or the file have been changed meanwhile.
+        return 0.0
+    after = _retry_after(response)
+    return after if response.status == 429 and after is not None and after < WAITED_FOR else None
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:

@@ -7,10 +7,12 @@ script: lines of a recording with its names put in place, or one of a few that n
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import copy
 import itertools
 import json
+import ssl
 import time
 import uuid
 from collections import Counter, deque
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
+    import trustme
     from kubelets import Recording
 
 TOKEN = "cluster-token"
@@ -139,8 +142,14 @@ class Faults:
 class KubernetesApi:
     """One cluster's API; `async with KubernetesApi().serving() as api`."""
 
-    def __init__(self, script: Callable[[dict[str, Any]], Script] = pulls) -> None:
+    def __init__(
+        self,
+        script: Callable[[dict[str, Any]], Script] = pulls,
+        *,
+        tls: trustme.CA | None = None,
+    ) -> None:
         self.script = script
+        self.tls = tls
         self.faults = Faults()
         self.token = TOKEN
         self.pods: dict[str, dict[str, Any]] = {}
@@ -175,10 +184,16 @@ class KubernetesApi:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        context = None
+        if self.tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.issue_cert("127.0.0.1").configure_cert(context)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self._port, ssl_context=context, reuse_address=True
+        )
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self._port}"
 
     async def down(self) -> None:
         """Refuse all connections."""
@@ -186,15 +201,26 @@ class KubernetesApi:
             await self._runner.cleanup()
             self._runner = None
 
-    def kubeconfig(self, path: Path, *, token: str | None = None) -> Path:
-        """A kubeconfig that leads here."""
-        user = {"name": "u", "user": {"token": self.token if token is None else token}}
+    def kubeconfig(
+        self,
+        path: Path,
+        *,
+        token: str | None = None,
+        program: dict[str, Any] | None = None,
+        ca: trustme.CA | None = None,
+    ) -> Path:
+        """A kubeconfig that leads here; `program` tells the token, where there is one."""
+        credential = {"exec": program} if program else {"token": token or self.token}
+        cluster = {"server": self.url}
+        if ca is not None:
+            pem = base64.b64encode(ca.cert_pem.bytes()).decode()
+            cluster["certificate-authority-data"] = pem
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "c",
-            "clusters": [{"name": "k", "cluster": {"server": self.url}}],
-            "users": [user],
+            "clusters": [{"name": "k", "cluster": cluster}],
+            "users": [{"name": "u", "user": credential}],
             "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
         }
         path.write_text(yaml.safe_dump(document))
@@ -245,9 +271,9 @@ class KubernetesApi:
             return await self._create(await request.json(), namespace)
         if name not in self.pods:
             return _failure(404, f'pods "{name}" not found', "NotFound")
-        return web.json_response(
-            self.pods[name] if verb == "get" else await self._delete(request, name)
-        )
+        if verb == "get":
+            return web.json_response(self.pods[name])
+        return await self._delete(request, name)
 
     async def _create(self, pod: dict[str, Any], namespace: str) -> web.Response:
         name = pod["metadata"]["name"]
@@ -282,18 +308,23 @@ class KubernetesApi:
             changed["spec"]["nodeName"] = what["nodeName"]
             await self._set("MODIFIED", changed)
 
-    async def _delete(self, request: web.Request, name: str) -> dict[str, Any]:
+    async def _delete(self, request: web.Request, name: str) -> web.Response:
         options = await request.json() if request.can_read_body else {}
         pod = copy.deepcopy(self.pods[name])
+        wanted, uid = options.get("preconditions", {}).get("uid"), pod["metadata"].get("uid")
+        if wanted not in (None, uid):
+            why = f"UID in precondition: {wanted}, UID in object meta: {uid}"
+            words = f'Operation cannot be fulfilled on Pod "{name}": Precondition failed: {why}'
+            return _failure(409, words, "Conflict")
         if options.get("gracePeriodSeconds", 30) == 0:
             await self.remove(name)
-            return pod
+            return web.json_response(pod)
         pod["metadata"]["deletionTimestamp"] = "2026-11-24T00:00:00Z"
         await self._set("MODIFIED", pod)
         task = asyncio.create_task(self._later(name))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return pod
+        return web.json_response(pod)
 
     async def _later(self, name: str) -> None:
         await asyncio.sleep(0.2)
