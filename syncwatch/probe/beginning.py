@@ -10,9 +10,10 @@ from syncwatch.config.clusters import ALL
 from syncwatch.model import Level, ProbeMode
 from syncwatch.probe.admitting import Site
 from syncwatch.probe.cluster import Cluster
+from syncwatch.probe.limits import Limits
 from syncwatch.probe.nodes import Nodes
 from syncwatch.probe.pod import Manner
-from syncwatch.probe.prober import Limits, Prober
+from syncwatch.probe.prober import Prober
 from syncwatch.probe.telling import Telling
 from syncwatch.probe.under_way import UnderWay
 from syncwatch.store import policies

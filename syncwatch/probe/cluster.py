@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,14 @@ WATCHED = 240
 LATER = 15.0
 """Seconds more that are waited for that end, before the connection is taken for dead."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds before a watch that failed is tried again."""
 SHORTEST = 1.0
 """Seconds that a watch lasts; one that a proxy ends sooner is not asked for again at once."""
+
+WATCH = "watch pods"
+LASTING = ("forbidden", "misconfigured")
+"""Kinds of trouble that stay until somebody changes something."""
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Bytes of one line of a watch: etcd takes objects of one and a half megabytes at most."""
@@ -56,7 +61,11 @@ class Node:
 
 
 class Cluster:
-    """The API of one cluster; all methods raise ClusterError."""
+    """The API of one cluster; all methods raise ClusterError.
+
+    `trouble` is what it does not let us do as things stand, by what was asked: the watch says so
+    while it does not go, and what lacks a permission is remembered until it is granted.
+    """
 
     def __init__(
         self,
@@ -67,7 +76,9 @@ class Cluster:
         namespace: str,
         timeout: float,
     ) -> None:
+        self.trouble: dict[str, ClusterError] = {}
         self._name = name
+        self._watches = False
         self._connection = Connection(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._events = f"/api/v1/namespaces/{namespace}/events"
@@ -75,7 +86,8 @@ class Cluster:
     async def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         """Make a pod; where there is one of that name it is ours, from before."""
         try:
-            made = await self._connection.ask("POST", self._pods, body=pod)
+            with self._minding("create pods"):
+                made = await self._connection.ask("POST", self._pods, body=pod)
         except ClusterError as error:
             before = await self._before(pod, error)
             if before is None:
@@ -90,7 +102,8 @@ class Cluster:
 
     async def get(self, name: str) -> dict[str, Any] | None:
         """The pod as it is now, None where there is none."""
-        return await self._connection.ask("GET", f"{self._pods}/{name}")
+        with self._minding("get pods"):
+            return await self._connection.ask("GET", f"{self._pods}/{name}")
 
     async def delete(self, name: str, uid: str, grace_seconds: int) -> None:
         """Have a pod deleted, by its uid where that is known; gone already is as good."""
@@ -98,7 +111,8 @@ class Cluster:
         if uid:
             options["preconditions"] = {"uid": uid}
         try:
-            await self._connection.ask("DELETE", f"{self._pods}/{name}", body=options)
+            with self._minding("delete pods"):
+                await self._connection.ask("DELETE", f"{self._pods}/{name}", body=options)
         except ClusterError as error:
             # Another pod of that name is not ours to delete.
             if error.kind != "refused" or "uid" not in error.message.lower():
@@ -107,7 +121,8 @@ class Cluster:
     async def events(self, uid: str) -> list[dict[str, Any]]:
         """All events of the pod of that uid that are kept still (an hour, mostly)."""
         selector = f"involvedObject.kind=Pod,involvedObject.uid={uid}"
-        listed, _ = await self._list(self._events, {"fieldSelector": selector})
+        with self._minding("list events"):
+            listed, _ = await self._list(self._events, {"fieldSelector": selector})
         return listed
 
     async def pods(self) -> list[dict[str, Any]]:
@@ -117,7 +132,8 @@ class Cluster:
 
     async def nodes(self) -> list[Node]:
         """The cluster's nodes; needs the permission to list them."""
-        listed, _ = await self._list("/api/v1/nodes", {})
+        with self._minding("list nodes"):
+            listed, _ = await self._list("/api/v1/nodes", {})
         return [_node(one) for one in listed]
 
     async def watch(self, changed: Callable[[dict[str, Any], bool], None]) -> None:
@@ -128,6 +144,7 @@ class Cluster:
         known: dict[str, dict[str, Any]] = {}
         pause, version = FIRST_PAUSE, ""
         while True:
+            self._watches = False
             try:
                 if not version:
                     version = await self._begin(known, changed)
@@ -140,6 +157,9 @@ class Cluster:
                 version = ""
             except ClusterError as error:
                 log.debug("watch_broke_off", cluster=self._name, error=error.kind)
+                if not self._watches:
+                    # That a watch breaks off is its way; that none begins is not.
+                    self.trouble[WATCH] = error
                 version = ""
                 pause = max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE))
             await asyncio.sleep(pause)
@@ -148,6 +168,19 @@ class Cluster:
     async def close(self) -> None:
         """End all connections."""
         await self._connection.close()
+
+    @contextmanager
+    def _minding(self, what: str) -> Iterator[None]:
+        """Remember what we may not do, until we may."""
+        try:
+            yield
+        except ClusterError as error:
+            if error.kind in LASTING:
+                self.trouble[what] = error
+            elif error.kind == "refused":
+                self.trouble.pop(what, None)
+            raise
+        self.trouble.pop(what, None)
 
     async def _begin(
         self, known: dict[str, dict[str, Any]], changed: Callable[[dict[str, Any], bool], None]
@@ -177,6 +210,8 @@ class Cluster:
             "allowWatchBookmarks": "true",
         }
         async with self._connection.stream(self._pods, query, WATCHED + LATER) as stream:
+            self._watches = True
+            self.trouble.pop(WATCH, None)
             rest = b""
             async for piece in stream.iter_any():
                 *lines, rest = (rest + piece).split(b"\n")

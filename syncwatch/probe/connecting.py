@@ -6,6 +6,7 @@ Comes in: a path and parameters; goes out: JSON of a bounded size, or a ClusterE
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ WORDS = 500
 
 WAITED_FOR = 5.0
 """Seconds of a Retry-After that are waited for at once."""
+QUIET = 60.0
+"""Seconds of it that nothing is asked any more, at most."""
 
 
 class Gone(ClusterError):  # noqa: N818 - what the API calls it: 410, reason Expired
@@ -50,6 +53,7 @@ class Connection:
     ) -> None:
         self.name = name
         self._timeout = timeout
+        self._quiet_until = 0.0
         self._opening = Opening(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
 
     async def ask(
@@ -96,6 +100,10 @@ class Connection:
         body: dict[str, Any] | None,
         within: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        quiet = self._quiet_until - time.monotonic()
+        if quiet > 0:
+            words = f"Cluster {self.name} is left alone for as long as it told us to (429)."
+            raise ClusterError("throttled", words, retry_after=quiet)
         try:
             async with self._opening.client() as client:
                 response: aiohttp.ClientResponse = await client.api.call_api(
@@ -170,7 +178,9 @@ class Connection:
             return ClusterError("misconfigured", message, cure=cure)
         if status == 429:
             message = f"Cluster {self.name} has too many requests to answer{said}."
-            return ClusterError("throttled", message, retry_after=_retry_after(response))
+            after = _retry_after(response)
+            self._quiet_until = time.monotonic() + min(after or 0.0, QUIET)
+            return ClusterError("throttled", message, retry_after=after)
         if status < 500 or "webhook" in words:
             message = f"Cluster {self.name} refused it{said}."
             return ClusterError("refused", message)

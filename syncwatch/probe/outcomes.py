@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncwatch.model import SECOND, Pulling
+from syncwatch.model import MINUTE, SECOND, Pulling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,13 @@ SETTLED = frozenset({"not_an_image", "too_large", "not_proven", "invalid_name"})
 """Causes that no other pod would change."""
 
 
+OF_THE_CLUSTER = frozenset({"forbidden", "misconfigured", "cluster_away", "not_made"})
+"""Causes that say nothing of the image: no try of it is spent on them."""
+
+OF_THE_CLUSTER_AFTER = MINUTE
+"""How soon what the cluster was to blame for is tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What one pod, or all of a probe, came to: a result, its cause, one sentence."""
@@ -54,6 +61,13 @@ def together(pods: Sequence[Told]) -> Told:
     return min(pods, key=lambda one: WORST_FIRST.index(one.result))
 
 
+def attempts_with(told: Told, before: int) -> int:
+    """How many probes in a row were in vain, with this one."""
+    if told.result is Pulling.PULLED:
+        return 0
+    return before if told.cause in OF_THE_CLUSTER else before + 1
+
+
 def again_at(
     told: Told, *, attempts: int, required: bool, again_after: Millis | None, now: Millis
 ) -> Millis | None:
@@ -63,6 +77,8 @@ def again_at(
     """
     if told.result is Pulling.PULLED:
         return None if again_after is None else now + again_after
+    if told.cause in OF_THE_CLUSTER:
+        return now + OF_THE_CLUSTER_AFTER
     if told.cause in SETTLED or (attempts >= TRIES and not required):
         return None
     if told.result is Pulling.UNREACHABLE and attempts == 1:

@@ -9,7 +9,6 @@ rows, so that it holds across restarts and replicas.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,8 @@ from syncwatch.errors import ClusterError
 from syncwatch.model import HOUR, SECOND, ClusterFigures
 from syncwatch.probe import pod as pods_of
 from syncwatch.probe.admitting import Admission
-from syncwatch.probe.outcomes import Told, again_at, together
+from syncwatch.probe.limits import Room
+from syncwatch.probe.outcomes import Told, again_at, attempts_with, together
 from syncwatch.store import pods, probes
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from syncwatch.model import Millis
     from syncwatch.probe.admitting import Admitted, Site
+    from syncwatch.probe.limits import Limits
     from syncwatch.probe.nodes import Nodes
     from syncwatch.probe.telling import Telling
     from syncwatch.probe.under_way import Cluster, UnderWay
@@ -46,17 +47,6 @@ LONGEST = 5.0
 
 TAKEN = 50
 """Probes that are looked at in one turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a cluster is asked to do, in milliseconds and pods."""
-
-    per_hour: int
-    at_once: int
-    timeout: Millis
-    again_after: Millis | None
-    size_limit: int
 
 
 class Prober:
@@ -104,7 +94,7 @@ class Prober:
         trouble = self._under_way.trouble
         await self._tell(sites, trouble)
         if trouble:
-            return min(LONGEST, max(1.0, trouble[0].retry_after or 0.0))
+            return min(LONGEST, max(1.0, *(error.retry_after or 0.0 for error in trouble)))
         return min(pause, UNDER_WAY_EVERY) if await self._left() else pause
 
     async def stop(self) -> None:
@@ -141,15 +131,16 @@ class Prober:
         now: Millis,
     ) -> set[int]:
         told = together(ended)
-        attempts, required = so_far
+        before, required = so_far
+        attempts = attempts_with(told, before)
         due_at = again_at(
             told,
-            attempts=attempts + 1,
+            attempts=attempts,
             required=required,
             again_after=self._limits.again_after,
             now=now,
         )
-        outcome = probes.Outcome(told.result, told.cause, told.message, due_at)
+        outcome = probes.Outcome(told.result, told.cause, told.message, attempts, due_at)
         return probes.end(connection, probe_id, outcome, now)
 
     def _wake(self, destinations: set[int]) -> None:
@@ -159,13 +150,13 @@ class Prober:
     async def _begin_due(self, sites: Mapping[int, Site]) -> float:
         """Begin what the budget allows; seconds until there may be more to begin."""
         now = self._clock.now()
-        if self._under_way.trouble or now < self._under_way.quiet_until or not sites:
+        if not sites or not self._under_way.may_begin(now):
             return LONGEST
-        room, opens_at = await self._room(now)
+        room = await self._room(now)
         due = await self._database.read(lambda c: probes.due(c, list(sites), now, TAKEN))
         waits = False
         for one in due:
-            if room <= 0:
+            if room.is_over:
                 break
             decided = await self._database.write(
                 partial(self._admission.decide, due=one, site=sites[one.destination_id], now=now)
@@ -174,28 +165,31 @@ class Prober:
             if decided.look:
                 self._signals.wake(f"verify {one.destination_id}")
                 # Its turn is kept for it.
-                room -= 1
+                room = room.less(1)
             elif decided.begin:
-                room -= await self._begin(one, sites[one.destination_id], now)
+                begun = await self._begin(one, sites[one.destination_id], room, now)
+                if begun is None:
+                    # Or smaller ones would have its turn, again and again.
+                    return LONGEST
+                room = room.less(begun)
             else:
                 await self._leave(one, decided, now)
         if waits:
             return LOOK_EVERY
-        if room <= 0 and due:
-            return min(LONGEST, max(UNDER_WAY_EVERY, ((opens_at or now) - now) / SECOND))
+        if room.is_over and due:
+            return min(LONGEST, max(UNDER_WAY_EVERY, ((room.opens_at or now) - now) / SECOND))
         upcoming = await self._database.read(lambda c: probes.next_due(c, list(sites), now))
         return LONGEST if upcoming is None else min(LONGEST, (upcoming - now) / SECOND)
 
-    async def _room(self, now: Millis) -> tuple[int, Millis | None]:
-        """How many pods may begin, and when the hour opens again."""
+    async def _room(self, now: Millis) -> Room:
+        """What the limits leave."""
 
-        def read(connection: Connection) -> tuple[int, Millis | None, int]:
-            spent, first = pods.spent(connection, self._name, now - HOUR)
-            return spent, first, len(pods.left(connection, self._name))
+        def read(connection: Connection) -> Room:
+            spent, first_at = pods.spent(connection, self._name, now - HOUR)
+            under_way = len(pods.left(connection, self._name))
+            return Room(self._limits, spent, first_at, under_way)
 
-        spent, first, left = await self._database.read(read)
-        room = min(self._limits.per_hour - spent, self._limits.at_once - left)
-        return room, first + HOUR if first is not None and spent >= self._limits.per_hour else None
+        return await self._database.read(read)
 
     async def _leave(self, due: Due, decided: Admitted, now: Millis) -> None:
         """It does not begin: it is put off, nobody wants it, or there is nothing to ask a node."""
@@ -212,13 +206,15 @@ class Prober:
 
         self._wake(await self._database.write(write))
 
-    async def _begin(self, due: Due, site: Site, now: Millis) -> int:
-        """Make the pods of a probe; how many there are."""
+    async def _begin(self, due: Due, site: Site, room: Room, now: Millis) -> int | None:
+        """Make the pods of a probe; how many, None where not all of them can be made yet."""
         try:
             wanted = await self._nodes.wanted(self._cluster, due.digest, site.architectures)
         except ClusterError as error:
-            self._under_way.trouble.append(error)
-            return 0
+            self._under_way.mind(error)
+            return None
+        if not room.takes(len(wanted.architectures)):
+            return None
         deadline_at = now + self._limits.timeout
 
         def write(connection: Connection) -> bool:
@@ -248,18 +244,17 @@ class Prober:
     async def _tell(self, sites: Mapping[int, Site], trouble: Sequence[ClusterError]) -> None:
         now = self._clock.now()
 
-        def read(connection: Connection) -> tuple[probes.Queue, int, int]:
-            spent, _ = pods.spent(connection, self._name, now - HOUR)
+        def read(connection: Connection) -> tuple[probes.Queue, int]:
             left = [one for one in pods.left(connection, self._name) if one.ended_at is None]
-            return probes.queue(connection, list(sites), now), spent, len(left)
+            return probes.queue(connection, list(sites), now), len(left)
 
-        queue, spent, under_way = await self._database.read(read)
+        queue, under_way = await self._database.read(read)
         figures = ClusterFigures(
             up=not trouble,
             waiting=queue.waiting,
             oldest_at=queue.oldest_at,
             under_way=under_way,
-            budget_left=max(0, self._limits.per_hour - spent),
+            budget_left=(await self._room(now)).budget_left,
         )
         names = {one.destination.name for one in sites.values()}
-        await self._telling.stands(figures, names, trouble[0] if trouble else None)
+        await self._telling.stands(figures, names, trouble)

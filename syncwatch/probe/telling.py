@@ -9,7 +9,7 @@ from syncwatch.runtime import log
 from syncwatch.store import findings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from syncwatch.errors import ClusterError
     from syncwatch.model import ClusterFigures, Pulling
@@ -67,14 +67,17 @@ class Telling:
         self._counted(self._cluster, destination, result, seconds)
 
     async def stands(
-        self, figures: ClusterFigures, destinations: Collection[str], trouble: ClusterError | None
+        self,
+        figures: ClusterFigures,
+        destinations: Collection[str],
+        trouble: Sequence[ClusterError],
     ) -> None:
         """How it stands after a turn, and what the cluster did not let us do, if anything."""
         self._expected(self._cluster, destinations)
         self._shown(self._cluster, figures)
-        self._troubled = self._troubled + 1 if trouble is not None else 0
-        if trouble is not None and self._troubled == 1:
-            log.warning("cluster_trouble", cluster=self._cluster, error=str(trouble))
+        self._troubled = self._troubled + 1 if trouble else 0
+        if self._troubled == 1:
+            log.warning("cluster_trouble", cluster=self._cluster, error=str(trouble[0]))
         found = self._found(trouble)
         if found is None or found == self._told:
             return
@@ -86,16 +89,23 @@ class Telling:
         )
         self._told = found
 
-    def _found(self, trouble: ClusterError | None) -> list[Finding] | None:
-        """What is to be found now; None leaves what was."""
-        if trouble is None:
+    def _found(self, trouble: Sequence[ClusterError]) -> list[Finding] | None:
+        """What is to be found now, one finding of a kind; None leaves what was."""
+        if not trouble:
             return []
-        if trouble.kind not in _FINDINGS or self._troubled < PATIENCE:
+        known = [error for error in trouble if error.kind in _FINDINGS]
+        if not known or self._troubled < PATIENCE:
             return None
-        finding, cure = _FINDINGS[trouble.kind]
-        subject = f"cluster {self._cluster}"
-        cure = trouble.cure or cure
-        return [Finding(finding, Severity.ERROR, subject, trouble.message, cure)]
+        by_name: dict[str, list[ClusterError]] = {}
+        for error in known:
+            by_name.setdefault(_FINDINGS[error.kind][0], []).append(error)
+        return [self._finding(name, errors) for name, errors in by_name.items()]
+
+    def _finding(self, finding: str, errors: Sequence[ClusterError]) -> Finding:
+        # One sentence for each thing that is refused, however often it was asked for.
+        message = " ".join(dict.fromkeys(error.message for error in errors))
+        cure = errors[0].cure or _FINDINGS[errors[0].kind][1]
+        return Finding(finding, Severity.ERROR, f"cluster {self._cluster}", message, cure)
 
     def stopped(self) -> None:
         """Its figures are another's to show, or nobody's."""

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from syncwatch.errors import ClusterError
 from syncwatch.model import HOUR, MINUTE, SECOND, Pulling
 from syncwatch.probe import pod as pods_of
+from syncwatch.probe.cluster import LASTING, WATCH
 from syncwatch.probe.judging import judge
 from syncwatch.runtime import log, redact
 from syncwatch.store import pods
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from syncwatch.model import Millis
     from syncwatch.probe.admitting import Site
@@ -43,12 +44,23 @@ SILENT_FOR = 5 * SECOND
 HUNG_FIRST, HUNG_LONGEST = 5 * MINUTE, HOUR
 """How long a cluster is left alone after a pull that hung: its node pulls nothing else either."""
 
+LASTING_QUIET = MINUTE
+"""How long no pod is begun after the cluster did not let us do what a pod needs."""
+
+NOT_TAKEN = ("refused", *LASTING)
+"""Kinds of errors after which a pod will not be made."""
+
+STUCK_FOR = MINUTE
+"""So long after its judgement a pod that does not end is deleted without its node's leave."""
+
 AT_ONCE = 8
 """Questions to the cluster at a time."""
 
 
 class Cluster(Protocol):
     """What the prober needs of a cluster's API; every call raises ClusterError."""
+
+    trouble: dict[str, ClusterError]
 
     async def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         """Make a pod, or find the one of that name."""
@@ -81,11 +93,11 @@ class Cluster(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """Pods by name, when each was heard of last, and the names of those that are gone."""
+    """Pods by name, when each was heard of last, and those that are gone as they were last."""
 
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     heard_at: dict[str, Millis] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    gone: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def keep(self, name: str, pod: dict[str, Any], now: Millis) -> None:
         """It is so now."""
@@ -95,6 +107,15 @@ class _Known:
         """Nobody asks for it any more."""
         self.pods.pop(name, None)
         self.heard_at.pop(name, None)
+
+    def lose(self, name: str, pod: dict[str, Any]) -> None:
+        """It is gone, and was like this."""
+        self.forget(name)
+        self.gone[name] = pod
+
+    def keep_of(self, names: Collection[str]) -> None:
+        """Of what is gone only those are asked for."""
+        self.gone = {name: pod for name, pod in self.gone.items() if name in names}
 
 
 class UnderWay:
@@ -112,8 +133,8 @@ class UnderWay:
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
-        self.trouble: list[ClusterError] = []
-        self.quiet_until: Millis = 0
+        self._quiet_until: Millis = 0
+        self._met: list[ClusterError] = []
         self._name = name
         self._cluster = cluster
         self._namespace = namespace
@@ -129,9 +150,19 @@ class UnderWay:
         self._hung = 0
         self._gate = asyncio.Semaphore(AT_ONCE)
 
+    @property
+    def trouble(self) -> list[ClusterError]:
+        """What the cluster did not let us do since the last `follow`, and does not as it stands."""
+        return [*self._cluster.trouble.values(), *self._met]
+
+    def may_begin(self, now: Millis) -> bool:
+        """Whether more pods are of use: the watch goes, nothing went wrong, no pull hung lately."""
+        return not self._met and WATCH not in self._cluster.trouble and now >= self._quiet_until
+
     async def follow(self, rows: Sequence[Pod], sites: Mapping[int, Site]) -> None:
-        """Judge what can be judged, delete what was; `trouble` is what the cluster refused."""
-        self.trouble = []
+        """Judge what can be judged, delete what was."""
+        self._met = []
+        self._known.keep_of({one.name for one in rows})
         self._names = {one.destination.id: one.destination.name for one in sites.values()}
         if self._watching is None:
             self._watching = asyncio.create_task(self._cluster.watch(self._changed), name="watch")
@@ -154,8 +185,7 @@ class UnderWay:
         """The watch tells of a pod."""
         name = str(pod.get("metadata", {}).get("name", ""))
         if deleted:
-            self._known.forget(name)
-            self._known.gone.add(name)
+            self._known.lose(name, pod)
         else:
             self._known.keep(name, pod, self._clock.now())
         self._wake()
@@ -165,7 +195,13 @@ class UnderWay:
             try:
                 await work
             except ClusterError as error:
-                self.trouble.append(error)
+                self.mind(error)
+
+    def mind(self, error: ClusterError) -> None:
+        """It goes on as trouble; what somebody has to mend first is not asked for all the time."""
+        self._met.append(error)
+        if error.kind in LASTING:
+            self._quiet_until = max(self._quiet_until, self._clock.now() + LASTING_QUIET)
 
     async def _follow(self, row: Pod, sites: Mapping[int, Site]) -> None:
         if row.ended_at is not None:
@@ -205,11 +241,13 @@ class UnderWay:
             except ClusterError as error:
                 return self._not_made(error)
             self._known.keep(row.name, pod, now)
-        uid = str((pod or {}).get("metadata", {}).get("uid", ""))
+        # Its events outlive it.
+        pod = pod or self._known.gone.get(row.name, {})
+        uid = _uid(pod)
         events = await self._cluster.events(uid) if uid else []
         say = partial(
             judge,
-            pod or {},
+            pod,
             events,
             now,
             image=row.image,
@@ -231,14 +269,15 @@ class UnderWay:
         if pod is not None:
             self._known.keep(name, pod, now)
         elif name in self._known.pods:
-            self._known.forget(name)
-            self._known.gone.add(name)
+            self._known.lose(name, self._known.pods[name])
         return pod
 
     def _not_made(self, error: ClusterError) -> pods.Ended | None:
         """A pod that the cluster does not let us make; None where it may yet."""
-        if error.kind not in ("refused", "forbidden"):
+        if error.kind not in NOT_TAKEN:
             raise error
+        if error.kind in LASTING:
+            self.mind(error)
         words = f"The cluster did not take the pod: {error.message}"
         return pods.Ended(Pulling.INCONCLUSIVE, error.kind, words, "", None)
 
@@ -273,10 +312,10 @@ class UnderWay:
     def _mind_hangs(self, ended: pods.Ended, now: Millis) -> None:
         """A pull that hangs goes on when its pod is gone, and no other begins on that node."""
         if ended.cause == "hung":
-            self.quiet_until = now + min(HUNG_FIRST << min(self._hung, 8), HUNG_LONGEST)
+            self._quiet_until = now + min(HUNG_FIRST << min(self._hung, 8), HUNG_LONGEST)
             self._hung += 1
         elif ended.result is Pulling.PULLED:
-            self.quiet_until = self._hung = 0
+            self._quiet_until = self._hung = 0
 
     async def _remove(self, row: Pod) -> None:
         """Delete the pod, and remember when the cluster has it no more."""
@@ -286,6 +325,9 @@ class UnderWay:
         if pod is not None:
             if "deletionTimestamp" not in pod.get("metadata", {}):
                 await self._cluster.delete(row.name, _uid(pod), pods_of.grace_seconds(pod))
+            elif self._clock.now() > (row.ended_at or 0) + STUCK_FOR:
+                # Its node is gone, or does not get on with it.
+                await self._cluster.delete(row.name, _uid(pod), 0)
             self._deleted.add(row.name)
             pod = await self._cluster.get(row.name)
         if pod is None:
@@ -295,7 +337,7 @@ class UnderWay:
 
     def _forget(self, name: str) -> None:
         self._known.forget(name)
-        self._known.gone.discard(name)
+        self._known.gone.pop(name, None)
         self._deleted.discard(name)
 
     async def _reap(self, ours: set[str]) -> None:
@@ -315,7 +357,7 @@ class UnderWay:
             pod = await self._cluster.create(self._manifest(row))
             self._known.keep(row.name, pod, self._clock.now())
         except ClusterError as error:
-            if error.kind not in ("refused", "forbidden"):
+            if error.kind not in NOT_TAKEN:
                 raise
 
     def _manifest(self, row: Pod) -> dict[str, Any]:
@@ -332,7 +374,7 @@ class UnderWay:
         return pods_of.manifest(order, self._manner)
 
 
-_NOT_MADE = "The pod was not made in time."
+_NOT_MADE = "Its time is over, and the cluster has no such pod."
 
 
 def _uid(pod: Mapping[str, Any]) -> str:

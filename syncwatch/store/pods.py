@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from syncwatch.model import Millis
 
 
+NEVER_MADE = ("forbidden", "misconfigured")
+"""Causes of pods for which there was no leave: they cost the cluster nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pod:
     """A pod that was made, or is to be: what it pulls, and what came of it so far."""
@@ -139,7 +143,7 @@ def spent(connection: Connection, cluster: str, since: Millis) -> tuple[int, Mil
     """How many pods began in a cluster since a moment, and when the first of them did."""
     row = connection.execute(
         select(func.count(), func.min(pods.c.began_at)).where(
-            pods.c.cluster == cluster, pods.c.began_at > since
+            pods.c.cluster == cluster, pods.c.began_at > since, pods.c.cause.not_in(NEVER_MADE)
         )
     ).one()
     return int(row[0]), row[1]

@@ -56,11 +56,13 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a probe came to; `again_at` is when the next one is due, None for never."""
+    """What a probe came to: `attempts` were in vain in a row, with it; `again_at` is when the next
+    one is due, None for never."""
 
     result: Pulling
     cause: str
     message: str
+    attempts: int
     again_at: Millis | None
 
 
@@ -304,7 +306,6 @@ def end(connection: Connection, probe_id: int, outcome: Outcome, now: Millis) ->
     A question that was asked while it was under way is answered by it.
     """
     row = connection.execute(select(probes).where(probes.c.id == probe_id)).one()
-    pulled = outcome.result is Pulling.PULLED
     values: dict[str, Any] = {
         "began_at": None,
         "due_at": outcome.again_at,
@@ -312,9 +313,9 @@ def end(connection: Connection, probe_id: int, outcome: Outcome, now: Millis) ->
         "result": outcome.result,
         "cause": outcome.cause,
         "message": outcome.message,
-        "attempts": 0 if pulled else row.attempts + 1,
+        "attempts": outcome.attempts,
     }
-    if pulled:
+    if outcome.result is Pulling.PULLED:
         values["proved_at"] = now
     _set(connection, row.id, **values)
     contradicted = outcome.result in (Pulling.MISSING, Pulling.CORRUPT)

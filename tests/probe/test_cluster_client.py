@@ -299,6 +299,16 @@ class TestRefusals:
             assert (error.kind, error.retry_after) == ("throttled", 60)
             assert api.asked["list pods"] == 1
 
+    async def test_while_a_long_retry_after_lasts_nothing_is_asked(self, tmp_path: Path) -> None:
+        async with both(tmp_path) as (api, cluster):
+            api.faults.refuse("list pods", 429, "Too many", times=1, Retry_After="60")
+            await refused(cluster.pods())
+            error = await refused(cluster.create(manifest("one")))
+
+            assert error.kind == "throttled"
+            assert (error.retry_after or 0) > 50
+            assert api.asked["create pods"] == 0
+
     async def test_throttled_twice_it_is_told(self, tmp_path: Path) -> None:
         async with both(tmp_path) as (api, cluster):
             api.faults.refuse("list pods", 429, "Too many", Retry_After="0.1")

@@ -11,29 +11,19 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from probed_scene import CLUSTER, probed, probes
+from probed_scene import CLUSTER, Later, probed, probes
 from running import SECRET, until
 from servers.daemon import served
 from servers.kubernetes_api import KubernetesApi, hangs, pulls
 
 from syncwatch.lab import images
 from syncwatch.model import HOUR
-from syncwatch.runtime import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
     from running import Watched
-
-
-class Later(Clock):
-    """Our clock, put forward by hand."""
-
-    ahead = 0
-
-    def now(self) -> int:
-        return super().now() + self.ahead
 
 
 async def waiting(watched: Watched) -> float:
