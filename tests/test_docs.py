@@ -16,6 +16,7 @@ import typer
 import yaml
 from running import SECRET, running, settings_file
 from servers import needs
+from servers.kubernetes_api import KubernetesApi
 
 from syncwatch.cli import app
 from syncwatch.config import load
@@ -225,19 +226,27 @@ async def test_the_examples_of_the_api_have_the_fields_of_real_answers(tmp_path:
             r"<!-- example: (\S+) -->\n```json\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE
         )
     }
-    async with LabHarbor().serving() as harbor, LabRegistry().serving() as registry:
+    async with (
+        LabHarbor().serving() as harbor,
+        LabRegistry().serving() as registry,
+        KubernetesApi().serving() as kubernetes,
+    ):
         harbor.create_registry("cluster1-registry", registry.url)
         harbor.create_policy("to-cluster1", "cluster1-registry", pattern="apps/**")
         user, password = harbor.create_robot("syncwatch")
+        kubeconfig = str(kubernetes.kubeconfig(tmp_path / "kubeconfig"))
         config = settings_file(
             tmp_path,
             {"url": harbor.url, "username": user, "password": password},
+            {"cluster": "cluster1", "level": "pulled"},
             more_destinations=[{"name": "cluster2"}],
+            clusters=[{"name": "cluster1", "kubeconfig": kubeconfig, "probe": {"mode": "pull"}}],
         )
         async with running(config) as watched:
             harbor.create_webhook_policy("apps", watched.webhook_url, auth_header=SECRET)
             harbor.push("apps/web", "1.4.0", images.image("web"))
             row = await watched.row(state="verified")
+            (probe,) = (await watched.get("/api/v1/probes"))["items"]
             assert examples.keys() == {
                 path
                 for method, path in routes_in_the_code()
@@ -245,7 +254,8 @@ async def test_the_examples_of_the_api_have_the_fields_of_real_answers(tmp_path:
             }
             for path, example in examples.items():
                 query = {"image": "apps/web:1.4.0"} if asks_for_an_image(path) else {}
-                answer = await watched.get(path.replace("{id}", row["id"]), **query)
+                one = (probe if "/probes/" in path else row)["id"]
+                answer = await watched.get(path.replace("{id}", one), **query)
                 assert shape(example) == shape(answer), path
 
 
