@@ -215,6 +215,7 @@ class Daemon:
             token=self._tokens,
             watched=self._watched,
             entry=self._entry,
+            probed=self._is_probed,
             writes=self._writes(),
             pausing=self._pausing(),
         )
@@ -243,6 +244,7 @@ class Daemon:
             token=self._tokens,
             watched=self._watched,
             entry=self._entry,
+            probed=self._is_probed,
         )
         app.add_routes(
             [

@@ -22,6 +22,8 @@ def print_status(told: dict[str, Any], findings: list[dict[str, Any]]) -> None:
         if words := _sweep(one):
             console.print(words, highlight=False, markup=False)
     console.print(_destinations(told))
+    if told["clusters"]:
+        console.print(_clusters(told))
     console.print(_policies(told))
     states = "  ".join(f"{name} {count}" for name, count in told["states"].items())
     console.print(f"expectations: {states}", highlight=False)
@@ -91,6 +93,25 @@ def _paused(one: dict[str, Any]) -> str:
     if until is None:
         return ""
     return f"until {_minute(until)}" + (f" by {escape(by)}" if by else "")
+
+
+def _clusters(told: dict[str, Any]) -> Table:
+    names = ("waiting", "oldest", "under way", "pulled, 24 h", "refused", "inconclusive")
+    table = _table("cluster", "up", *names)
+    for one in told["clusters"]:
+        results = dict(one["results"])
+        pulled, proved_nothing = results.pop("pulled"), results.pop("inconclusive")
+        table.add_row(
+            one["name"],
+            yes_no(one["up"]),
+            str(one["waiting"]),
+            seconds(one["oldest_waiting_seconds"]),
+            str(one["under_way"]),
+            str(pulled),
+            str(sum(results.values())),
+            str(proved_nothing),
+        )
+    return table
 
 
 def _policies(told: dict[str, Any]) -> Table:

@@ -35,6 +35,9 @@ _WAITING = {
 }
 """Reasons of a container that waits for what will not come; of the image they say nothing."""
 
+NO_SECRET = "FailedToRetrieveImagePullSecret"
+"""Reason of the event that names pull secrets which are not in the pod's namespace."""
+
 _CAUSED = ("ErrImagePull", "ImagePullBackOff")
 """Reasons of a container that waits, whose message may hold the cause (1.35: both of them)."""
 
@@ -169,6 +172,9 @@ def _refused(facts: _Facts) -> Judgement | None:
     for words in _causes(facts):
         said = read_refusal(words, facts.image)
         sentence = f"{_capital(facts.where)} could not pull it"
+        if facts.told(NO_SECRET) is not None and said.result is Pulling.UNAUTHORIZED:
+            # A kubelet of 1.35 says so, one of 1.20 does not.
+            sentence += f", and a pull secret is not there ({facts.told(NO_SECRET)})"
         return facts.says(said.result, sentence, words, cause=said.cause)
     return None
 

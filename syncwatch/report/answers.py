@@ -241,6 +241,27 @@ class Execution(Struct, frozen=True, kw_only=True):
     ended_at: Annotated[Time | None, Meta(description="when it ended; null before")]
 
 
+class ClusterStatus(Struct, frozen=True, kw_only=True):
+    """A cluster whose nodes are made to [pull](probe.md)."""
+
+    name: Annotated[str, Meta(description="its name in the configuration")]
+    up: Annotated[
+        bool | None,
+        Meta(
+            description="whether its API answers and lets us do what probes need; null before any "
+            "pod"
+        ),
+    ]
+    waiting: Annotated[int, Meta(description="probes that are due and have not begun")]
+    oldest_waiting_seconds: Annotated[
+        float, Meta(description="for how long the oldest of them has been due; 0 without any")
+    ]
+    under_way: Annotated[int, Meta(description="pods whose kubelet has not spoken yet")]
+    results: Annotated[
+        dict[str, int], Meta(description="pods of the last 24 hours, by what they came to")
+    ]
+
+
 class PolicyStatus(Struct, frozen=True, kw_only=True):
     """A replication policy."""
 
@@ -269,6 +290,10 @@ class Status(Struct, frozen=True, kw_only=True):
     policies: Annotated[tuple[PolicyStatus, ...], Meta(description="the policies that they have")]
     states: Annotated[
         dict[str, int], Meta(description="how many expectations are in each [state](states.md)")
+    ]
+    clusters: Annotated[
+        tuple[ClusterStatus, ...],
+        Meta(description="the clusters whose nodes are made to pull, once there was a reason to"),
     ]
 
 

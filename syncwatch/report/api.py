@@ -14,7 +14,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from syncwatch import __version__
 from syncwatch.errors import StoreError
 from syncwatch.model import OPEN_STATES, SECOND, Reason, Severity, State
-from syncwatch.report import openapi, words
+from syncwatch.report import clusters, openapi, words
 from syncwatch.report.answers import (
     DestinationStatus,
     Expectations,
@@ -163,7 +163,8 @@ class Api:
     """Answers questions about what is known.
 
     `token` gives the values that are accepted, None where everybody may read; `watched` the
-    names of the harbors that are configured, `entry` what it says of a destination.
+    names of the harbors that are configured, `entry` what it says of a destination, `probed`
+    whether the nodes of its cluster are made to pull.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class Api:
         token: Callable[[], Sequence[str] | None],
         watched: Callable[[], Collection[str]],
         entry: Callable[[Destination], DestinationSettings],
+        probed: Callable[[DestinationSettings], bool],
         writes: Writes,
         pausing: Pausing,
     ) -> None:
@@ -186,6 +188,7 @@ class Api:
         self._token = token
         self._watched = watched
         self._entry = entry
+        self._probed = probed
         self._writes = writes
         self._pausing = pausing
         self._expose = make_aiohttp_handler(metrics.registry)
@@ -230,20 +233,27 @@ class Api:
 
     async def status(self, _request: web.Request) -> web.Response:
         """What is watched, and how it is doing, in one answer."""
-        snapshot, runs, swept = await self._database.read_soon(
-            lambda c: (
-                reading.snapshot(c, self._watched()),
-                reading.last_executions(c),
-                passes.newest(c, self._watched()),
+        now, watched = self._clock.now(), self._watched()
+
+        def read(connection: Connection) -> tuple[Any, ...]:
+            snapshot = reading.snapshot(connection, watched)
+            kept = reading.list_findings(connection, watched)
+            places, own = snapshot.destinations, (self._entry, self._probed)
+            return (
+                snapshot,
+                reading.last_executions(connection),
+                passes.newest(connection, watched),
+                clusters.clusters(connection, places, *own, kept, now),
             )
-        )
-        now = self._clock.now()
+
+        snapshot, runs, swept, probed = await self._database.read_soon(read)
         told = Status(
             version=__version__,
             harbors=tuple(words.harbor(one, swept.get(one.name), now) for one in snapshot.harbors),
             destinations=_destinations(snapshot, self._surroundings(), self._entry, now),
             policies=_policies(snapshot, runs),
             states=_states(snapshot),
+            clusters=tuple(words.cluster(one, now) for one in probed),
         )
         return json_answer(told)
 

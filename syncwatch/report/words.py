@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from syncwatch.model import SECOND, Finding, Severity
+from syncwatch.model import SECOND, Finding, Pulling, Severity
 from syncwatch.report import answers
 from syncwatch.report.answers import (
     Accessory,
+    ClusterStatus,
     Execution,
     Expectation,
     HarborStatus,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from syncwatch.model import Millis, Observation
+    from syncwatch.report.clusters import Cluster
     from syncwatch.store.passes import Pass
     from syncwatch.store.policies import Destination, HarborRow, Policy
 
@@ -174,6 +176,19 @@ def pause(
         return None, None
     by = "the configuration" if by_file >= (one.paused_until or 0) else one.paused_by
     return rfc3339(until), by or None
+
+
+def cluster(one: Cluster, now: Millis) -> ClusterStatus:
+    """A cluster as `status` tells of it."""
+    oldest = one.at.oldest_at
+    return ClusterStatus(
+        name=one.name,
+        up=one.up,
+        waiting=one.at.waiting,
+        oldest_waiting_seconds=max(0.0, (now - oldest) / SECOND) if oldest is not None else 0.0,
+        under_way=one.at.under_way,
+        results={str(result): one.at.results.get(result, 0) for result in Pulling},
+    )
 
 
 def policy(one: Policy, destination: str | None, run: Row[Any] | None) -> PolicyStatus:

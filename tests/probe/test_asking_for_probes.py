@@ -138,6 +138,12 @@ async def test_the_command_says_what_the_kubelet_said(
         assert "node-1" in done.out
         assert TOKEN not in done.out + done.err
 
+        stands = await syncwatch("status", "--url", watched.daemon.url, SYNCWATCH_TOKEN=TOKEN)
+        table = stands.out[stands.out.index("pulled, 24 h") :]
+        row = next(line for line in table.splitlines() if "cluster1" in line)
+        counts = [cell.strip() for cell in row.strip("│").split("│")]
+        assert counts[-3:] == [str(int(code == one)) for one in (0, 1, 4)], stands.out
+
 
 async def test_the_command_gives_json_and_says_not_yet_when_its_time_is_over(
     tmp_path: Path,

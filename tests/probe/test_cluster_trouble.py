@@ -55,11 +55,15 @@ async def test_a_cluster_that_goes_away_while_nothing_is_probed_is_noticed(tmp_p
         story.push("1.0")
         await watched.row(reference="1.0", state="verified")
         assert await up(watched) == 1
+        (cluster,) = (await watched.status())["clusters"]
+        assert (cluster["name"], cluster["up"], cluster["waiting"]) == (CLUSTER, True, 0)
+        assert {name: n for name, n in cluster["results"].items() if n} == {"pulled": 1}
 
         await api.down()
         told = await finding(watched, "cluster_unreachable")
         assert told["subject"] == f"cluster {CLUSTER}"
         assert await up(watched) == 0
+        assert [one["up"] for one in (await watched.status())["clusters"]] == [False]
         # What was pulled stays pulled, and other work goes on.
         (row,) = await watched.expectations()
         assert row["state"] == "verified"

@@ -54,6 +54,16 @@ def test_a_duration_that_counts_other_pods_pulls_is_not_taken_for_one() -> None:
     assert seconds_of(" in 1m2.5s (2m0s including waiting). Image size: 1 bytes.") == 62.5
 
 
+def test_a_pull_secret_that_is_not_there_is_named() -> None:
+    lacks = "Unable to retrieve some image pull secrets (nosuch)"
+    refused = event("Failed", f'Failed to pull image "{IMAGE}": 401 Unauthorized')
+    judged = said(pod(), event("FailedToRetrieveImagePullSecret", lacks), PULLING, refused)
+
+    assert judged is not None
+    assert judged.result is Pulling.UNAUTHORIZED
+    assert f"a pull secret is not there ({lacks}): 401 Unauthorized" in judged.message
+
+
 def test_a_success_without_a_pull_before_it_is_none_yet() -> None:
     assert said(pod(), PULLED) is None
 

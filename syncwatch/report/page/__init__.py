@@ -1,7 +1,7 @@
 """The page at `/`: what is expected where, how late, what is wrong and why.
 
 Made whole on the server; a small script refreshes it and nothing more. `asking` reads what a
-browser wants; `searching`, `listing`, `overview`, `clusters`, `matrix`, `image` and `rules` read
+browser wants; `searching`, `listing`, `overview`, `probes`, `matrix`, `image` and `rules` read
 the store;
 `picture` draws a timeline, `prose` has the words of docs/, `showing` makes the answer of it, and
 `signing` decides who may see it.
@@ -67,7 +67,7 @@ class Page:
         token: Callable[[], Sequence[str] | None],
         watched: Callable[[], Collection[str]],
         entry: Callable[[Destination], DestinationSettings],
-        probed: Callable[[DestinationSettings], bool] = lambda own: own.cluster is not None,
+        probed: Callable[[DestinationSettings], bool],
     ) -> None:
         self._database = database
         self._clock = clock

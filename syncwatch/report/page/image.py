@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, select
 
 from syncwatch.model import Operation, Pulling, State
-from syncwatch.report.page import clusters, picture, rows
+from syncwatch.report.page import picture, probes, rows
 from syncwatch.report.page.rows import named
 from syncwatch.store import observations
 from syncwatch.store.schema import changes, executions, expectations, subjects
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from syncwatch.model import Accessory, Millis, Observation
-    from syncwatch.report.page.clusters import Probe
     from syncwatch.report.page.picture import Picture
+    from syncwatch.report.page.probes import Probe
     from syncwatch.report.page.rows import Item, Names
 
 PLACES = 100
@@ -147,7 +147,7 @@ def _there(connection: Connection, generations: Sequence[Item], now: Millis) -> 
         picture=picture.drawn(item, now),
         timeline=_timeline(connection, item),
         looks=[_look(one, item) for one in seen],
-        probe=clusters.probe_of(connection, item, _command("probe", item.name, item.destination)),
+        probe=probes.probe_of(connection, item, _command("probe", item.name, item.destination)),
         accessories=next((one.accessories for one in seen if one.accessories), ()),
         older=older,
         execution=_execution(connection, item),
@@ -174,8 +174,8 @@ def _change(row: Row[Any]) -> Happened:
     if word in tuple(State):
         return Happened(row.at, word, word, more, row.detail)
     if word == "probe" and more in tuple(Pulling):
-        told = f"probe: {clusters.word_of(more)}"
-        return Happened(row.at, told, clusters.mark_of(more), "", row.detail)
+        told = f"probe: {probes.word_of(more)}"
+        return Happened(row.at, told, probes.mark_of(more), "", row.detail)
     return Happened(row.at, row.what, "", "", row.detail)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from syncwatch.model import OPEN_STATES, SECOND, Operation, Severity, State
-from syncwatch.report.page import clusters, listing
+from syncwatch.report import clusters
+from syncwatch.report.page import listing
 from syncwatch.report.page.asking import Listing, href
 from syncwatch.report.page.rows import OVERDUE
 from syncwatch.store import passes, reading
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from syncwatch.config import DestinationSettings
     from syncwatch.model import Millis
+    from syncwatch.report.clusters import Cluster
     from syncwatch.report.gauges import Surroundings
-    from syncwatch.report.page.clusters import Cluster
     from syncwatch.report.page.rows import Item, Names
     from syncwatch.store.passes import Pass
     from syncwatch.store.policies import Destination, HarborRow

@@ -1,11 +1,11 @@
-"""Probes as the page shows them: how each cluster stands, and what nodes said of one image."""
+"""How the clusters stand whose nodes are made to pull, for the API and for the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from syncwatch.model import HOUR, Pulling, State
+from syncwatch.model import HOUR, Pulling
 from syncwatch.store import probe_reading
 
 if TYPE_CHECKING:
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
 
     from syncwatch.config import DestinationSettings
     from syncwatch.model import Millis
-    from syncwatch.report.page.rows import Item
     from syncwatch.store.policies import Destination
     from syncwatch.store.probe_reading import Standing
 
 DAY = 24 * HOUR
 """Results of that long are counted."""
-PODS = 5
-"""Pods that are shown of a probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +29,13 @@ class Cluster:
     name: str
     trouble: str
     at: Standing
+
+    @property
+    def up(self) -> bool | None:
+        """Whether it answers, and lets us do what probes need; None before any pod was judged."""
+        if self.trouble:
+            return False
+        return True if self.at.last is not None else None
 
     @property
     def pulled(self) -> int:
@@ -47,70 +51,6 @@ class Cluster:
     def refused(self) -> int:
         """Pods of the day whose kubelet was refused."""
         return sum(self.at.results.values()) - self.pulled - self.open
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod that was to pull it, with the mark and the word for what it came to."""
-
-    row: Row[Any]
-    mark: str
-    word: str
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What nodes of the cluster said of an image, and whether they will be asked again.
-
-    `next_at` is when the next pod is due, which may be over; `under_way_since` when pods were made.
-    """
-
-    id: int
-    mark: str
-    word: str
-    message: str
-    ended_at: Millis | None
-    proved_at: Millis | None
-    under_way_since: Millis | None
-    next_at: Millis | None
-    is_image: bool | None
-    pods: Sequence[Pod]
-    command: str
-
-
-def mark_of(result: str | None) -> str:
-    """The mark of what a pod, or all of a probe, came to; None is not yet."""
-    if result is None:
-        return State.PENDING
-    special = {Pulling.PULLED: State.VERIFIED, Pulling.INCONCLUSIVE: State.UNKNOWN}
-    return special.get(Pulling(result), State.FAILED)
-
-
-def word_of(result: str | None) -> str:
-    """The same in a word or two."""
-    return "under way" if result is None else result.replace("_", " ")
-
-
-def probe_of(connection: Connection, item: Item, command: str) -> Probe | None:
-    """The probe of an image's digest at one destination; None where there is none."""
-    key = (item.destination_id, item.repository, item.digest)
-    row = next(iter(probe_reading.by_keys(connection, [key])), None)
-    if row is None:
-        return None
-    pods = probe_reading.pods_of(connection, row.id)[:PODS]
-    return Probe(
-        id=row.id,
-        mark=mark_of(row.result),
-        word=word_of(row.result) if row.result else "",
-        message=row.message,
-        ended_at=row.ended_at,
-        proved_at=row.proved_at,
-        under_way_since=row.began_at,
-        next_at=row.due_at,
-        is_image=row.is_image,
-        pods=[Pod(one, mark_of(one.result), word_of(one.result)) for one in pods],
-        command=command,
-    )
 
 
 def clusters(
