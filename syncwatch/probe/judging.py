@@ -35,7 +35,7 @@ _WAITING = {
 }
 """Reasons of a container that waits for what will not come; of the image they say nothing."""
 
-NO_SECRET = "FailedToRetrieveImagePullSecret"
+NO_LOGIN = "FailedToRetrieveImagePullSecret"
 """Reason of the event that names pull secrets which are not in the pod's namespace."""
 
 _CAUSED = ("ErrImagePull", "ImagePullBackOff")
@@ -172,9 +172,9 @@ def _refused(facts: _Facts) -> Judgement | None:
     for words in _causes(facts):
         said = read_refusal(words, facts.image)
         sentence = f"{_capital(facts.where)} could not pull it"
-        if facts.told(NO_SECRET) is not None and said.result is Pulling.UNAUTHORIZED:
+        if facts.told(NO_LOGIN) is not None and said.result is Pulling.UNAUTHORIZED:
             # A kubelet of 1.35 says so, one of 1.20 does not.
-            sentence += f", and a pull secret is not there ({facts.told(NO_SECRET)})"
+            sentence += f", and a pull secret is not there ({facts.told(NO_LOGIN)})"
         return facts.says(said.result, sentence, words, cause=said.cause)
     return None
 
