@@ -58,7 +58,11 @@ async def diagnose(
     found = [await _of_harbor(harbor, settings, clock, progress) for harbor in settings.harbors]
     progress("syncwatch itself")
     own = await own_place(settings, clock, try_store=True)
-    checks = (*of_own_place(own), of_token(is_set=settings.api_token is not None))
+    checks = (
+        *of_own_place(own),
+        of_token(is_set=settings.api_token is not None),
+        *await _of_clusters(settings, clock, progress),
+    )
     asked = [one for one in found if one.could_ask]
     missing = [*_unknown(settings, found)] if len(asked) == len(found) else []
     return [*found, Diagnosed("", (*checks, *missing))]
@@ -96,6 +100,23 @@ async def _of_harbor(
     checks += await _of_webhook(harbor, settings)
     could_ask = not any(one.check == "harbor" and one.findings for one in checks)
     return Diagnosed(harbor.name, tuple(checks), could_ask)
+
+
+async def _of_clusters(
+    settings: Settings, clock: Clock, progress: Callable[[str], None]
+) -> list[Checked]:
+    """Of those whose nodes are to pull."""
+    probed = [one for one in settings.clusters if one.probe.is_on]
+    if not probed:
+        return []
+    # Imported where a cluster is probed, as by the daemon.
+    from syncwatch.doctor import clusters  # noqa: PLC0415
+
+    found: list[Checked] = []
+    for one in probed:
+        progress(f"cluster {one.name}")
+        found += await clusters.examine(one, clock)
+    return found
 
 
 async def _of_webhook(harbor: HarborSettings, settings: Settings) -> list[Checked]:

@@ -71,13 +71,7 @@ def prober_of(
         database=database,
         clock=clock,
     )
-    reached = Cluster(
-        cluster.name,
-        kubeconfig=cluster.kubeconfig,
-        context=cluster.context,
-        namespace=probe.namespace,
-        timeout=cluster.timeout.total_seconds(),
-    )
+    reached = cluster_of(cluster)
     nodes = Nodes(
         named=[one for one in probe.architectures if one != ALL],
         every=ALL in probe.architectures,
@@ -88,7 +82,7 @@ def prober_of(
         name=cluster.name,
         cluster=reached,
         namespace=probe.namespace,
-        manner=_manner(probe),
+        manner=manner_of(probe),
         telling=telling,
         database=database,
         clock=clock,
@@ -109,6 +103,17 @@ def prober_of(
     )
 
 
+def cluster_of(cluster: ClusterSettings) -> Cluster:
+    """The API of a cluster, which nothing is asked of yet."""
+    return Cluster(
+        cluster.name,
+        kubeconfig=cluster.kubeconfig,
+        context=cluster.context,
+        namespace=cluster.probe.namespace,
+        timeout=cluster.timeout.total_seconds(),
+    )
+
+
 def _site(destination: Destination, own: DestinationSettings) -> Site:
     # Harbor's endpoint URL may hold a password: never into a pod.
     host = own.pull_host or urlsplit(own.url or destination.url).netloc.rpartition("@")[2]
@@ -126,7 +131,8 @@ def _limits(probe: ProbeSettings) -> Limits:
     )
 
 
-def _manner(probe: ProbeSettings) -> Manner:
+def manner_of(probe: ProbeSettings) -> Manner:
+    """How a cluster's pods are made."""
     return Manner(
         mode=ProbeMode(probe.mode),
         timeout=probe.timeout.total_seconds(),

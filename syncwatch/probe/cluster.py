@@ -60,6 +60,25 @@ class Node:
     images: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What a probe needs to be allowed to do; in our namespace, but with nodes, which have none."""
+
+    verb: str
+    resource: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+
+RIGHTS = (
+    *(Right(verb, "pods") for verb in ("create", "get", "list", "watch", "delete")),
+    Right("list", "events"),
+)
+NODES = Right("list", "nodes")
+"""Needed where nodes are looked at."""
+
+
 class Cluster:
     """The API of one cluster; all methods raise ClusterError.
 
@@ -80,6 +99,7 @@ class Cluster:
         self._name = name
         self._watches = False
         self._connection = Connection(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
+        self._namespace = namespace
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._events = f"/api/v1/namespaces/{namespace}/events"
 
@@ -135,6 +155,24 @@ class Cluster:
         with self._minding("list nodes"):
             listed, _ = await self._list("/api/v1/nodes", {})
         return [_node(one) for one in listed]
+
+    async def may(self, right: Right) -> bool:
+        """Whether we are allowed to; everybody may ask that (SelfSubjectAccessReview)."""
+        asked = {"verb": right.verb, "resource": right.resource}
+        if right != NODES:
+            asked["namespace"] = self._namespace
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        told = await self._connection.ask("POST", path, body=body)
+        return bool(((told or {}).get("status") or {}).get("allowed"))
+
+    async def try_pod(self, pod: dict[str, Any]) -> None:
+        """Whether it would take a pod: all that stands before one is asked, and none is made."""
+        await self._connection.ask("POST", self._pods, query={"dryRun": "All"}, body=pod)
 
     async def watch(self, changed: Callable[[dict[str, Any], bool], None]) -> None:
         """Tell of every pod of ours as it changes, and whether it was deleted, for ever.

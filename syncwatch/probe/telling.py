@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from syncwatch.model import Finding, Severity
+from syncwatch.probe.trouble import findings_of
 from syncwatch.runtime import log
 from syncwatch.store import findings
 
@@ -12,24 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from syncwatch.errors import ClusterError
-    from syncwatch.model import ClusterFigures, Pulling
+    from syncwatch.model import ClusterFigures, Finding, Pulling
     from syncwatch.runtime import Clock
     from syncwatch.store.database import Database
-
-_AWAY = "Check its API server and the network; probes wait meanwhile."
-_MAY_NOT = "Apply the Role for probes in its namespace, or renew the credential."
-_FINDINGS = {
-    "unreachable": ("cluster_unreachable", _AWAY),
-    "server": ("cluster_unreachable", _AWAY),
-    "throttled": ("cluster_unreachable", _AWAY),
-    "unauthorized": ("cluster_forbidden", _MAY_NOT),
-    "forbidden": ("cluster_forbidden", _MAY_NOT),
-    "misconfigured": (
-        "cluster_misconfigured",
-        "Correct the kubeconfig or context of the cluster, and reload.",
-    ),
-}
-"""The finding for each kind of trouble with a cluster; what it refused is one pod's."""
 
 PATIENCE = 3
 """Turns in a row that have to meet trouble before it is a finding."""
@@ -93,19 +78,8 @@ class Telling:
         """What is to be found now, one finding of a kind; None leaves what was."""
         if not trouble:
             return []
-        known = [error for error in trouble if error.kind in _FINDINGS]
-        if not known or self._troubled < PATIENCE:
-            return None
-        by_name: dict[str, list[ClusterError]] = {}
-        for error in known:
-            by_name.setdefault(_FINDINGS[error.kind][0], []).append(error)
-        return [self._finding(name, errors) for name, errors in by_name.items()]
-
-    def _finding(self, finding: str, errors: Sequence[ClusterError]) -> Finding:
-        # One sentence for each thing that is refused, however often it was asked for.
-        message = " ".join(dict.fromkeys(error.message for error in errors))
-        cure = errors[0].cure or _FINDINGS[errors[0].kind][1]
-        return Finding(finding, Severity.ERROR, f"cluster {self._cluster}", message, cure)
+        found = findings_of(self._cluster, trouble)
+        return found if found and self._troubled >= PATIENCE else None
 
     def stopped(self) -> None:
         """Its figures are another's to show, or nobody's."""

@@ -130,6 +130,7 @@ class Faults:
     list_expires: int = 0
     page: int = 0
     never_ends: bool = False
+    denied: frozenset[str] = frozenset()
 
     def refuse(
         self, what: str, code: int, message: str = "", *, times: int = 10**9, **headers: str
@@ -234,7 +235,9 @@ class KubernetesApi:
         return [one["spec"]["containers"][0]["image"] for one in self.made]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        _, _, *rest = request.path.strip("/").split("/")
+        # /api/VERSION/… or /apis/GROUP/VERSION/…
+        group, *rest = request.path.strip("/").split("/")
+        rest = rest[2:] if group == "apis" else rest[1:]
         namespace = rest[1] if rest[:1] == ["namespaces"] else ""
         resource, name = (*rest[2:], "", "")[:2] if namespace else (*rest, "", "")[:2]
         verb = self._verb(request, name)
@@ -248,6 +251,10 @@ class KubernetesApi:
             self.faults.times[what] -= 1
             code, body, headers = self.faults.status[what]
             return web.json_response(body, status=code, headers=headers)
+        if resource == "selfsubjectaccessreviews":
+            asked = (await request.json())["spec"]["resourceAttributes"]
+            right = f"{asked['verb']} {asked['resource']}"
+            return web.json_response({"status": {"allowed": right not in self.faults.denied}})
         if resource == "nodes":
             return web.json_response({"kind": "NodeList", "metadata": {}, "items": self.nodes})
         if resource == "events":
@@ -269,7 +276,10 @@ class KubernetesApi:
         if verb == "list":
             return self._list(request, _selected(request, self.pods.values()))
         if verb == "create":
-            return await self._create(await request.json(), namespace)
+            pod = await request.json()
+            if request.query.get("dryRun"):
+                return web.json_response(pod, status=201)
+            return await self._create(pod, namespace)
         if name not in self.pods:
             return _failure(404, f'pods "{name}" not found', "NotFound")
         if verb == "get":
