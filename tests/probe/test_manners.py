@@ -10,14 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
-import pytest
-from probed_scene import CLUSTER, Later, probed, probes
+from budgets import hours_of
+from probed_scene import CLUSTER, probed, probes
 from running import SECRET, until
 from servers.daemon import served
 from servers.kubernetes_api import KubernetesApi, hangs, pulls
 
 from syncwatch.lab import images
-from syncwatch.model import HOUR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,44 +29,9 @@ async def waiting(watched: Watched) -> float:
     return await watched.metric("syncwatch_probes_waiting", cluster=CLUSTER) or 0.0
 
 
-@pytest.mark.parametrize(("pushed", "per_hour"), [(120, 12)])
-async def test_the_budget_of_an_hour_holds_and_says_how_many_wait(
-    tmp_path: Path, pushed: int, per_hour: int
-) -> None:
-    clock = Later()
-    async with (
-        KubernetesApi().serving() as api,
-        probed(
-            tmp_path, api, level="readable", per_hour=per_hour, at_once=4, one_per_node=False
-        ) as story,
-        story.watched(clock=clock) as watched,
-    ):
-        digests = [story.push(f"{number}.0") for number in range(pushed)]
-
-        async def spent() -> bool:
-            return await waiting(watched) == pushed - per_hour
-
-        await until(spent, 60, "all others waiting")
-        assert len(api.made) == per_hour
-
-        async def judged() -> bool:
-            return await probes(watched, result="pulled") == per_hour
-
-        await until(judged)
-        assert await watched.metric("syncwatch_probes_budget_left") == 0
-        assert (await watched.metric("syncwatch_probes_oldest_waiting_seconds") or 0) > 0
-
-        clock.ahead = HOUR + 1000
-
-        async def next_hour() -> bool:
-            return await waiting(watched) == pushed - 2 * per_hour
-
-        await until(next_hour, 60, "the next hour's")
-        assert len(api.made) == 2 * per_hour
-        made = [image.partition("@")[2] for image in api.images]
-        assert len(set(made)) == len(made), "one was probed again before others were probed at all"
-        assert set(made) <= set(digests)
-        assert api.most <= 4
+async def test_the_budget_of_an_hour_holds_and_says_how_many_wait(tmp_path: Path) -> None:
+    """The same with 1,000 and 60: benchmarks/probes.py."""
+    await hours_of(tmp_path, pushed=60, per_hour=12)
 
 
 async def test_never_more_pods_at_a_time_than_allowed(tmp_path: Path) -> None:
