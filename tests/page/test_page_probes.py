@@ -77,6 +77,7 @@ async def test_a_kubelet_that_did_not_pull_is_quoted(
 
         assert UNAUTHORIZED in page.text or word == "inconclusive"
         # The registry serves it whole: that is what this destination asks for.
+        assert "Proven readable, last" in page.text
         assert "verified" in page.text
         assert f"cluster said {word} just now; next in " in page.text
         first = await shown(watched, "/")
