@@ -33,9 +33,21 @@ DOCS = "${docs:raw}"
 
 GREEN, YELLOW, ORANGE, RED = "green", "yellow", "orange", "red"
 BLUE, PURPLE, GREY = "blue", "purple", "text"
+DARK_RED, LIGHT_ORANGE = "dark-red", "light-orange"
 COLORS = {
     "state": {"verified": GREEN, "pending": BLUE, "failed": RED, "unknown": PURPLE, "closed": GREY},
-    "result": {"met": GREEN, "missed": RED, "excused": GREY},
+    "result": {
+        "met": GREEN,
+        "missed": RED,
+        "excused": GREY,
+        "pulled": GREEN,
+        "missing": RED,
+        "corrupt": DARK_RED,
+        "unauthorized": ORANGE,
+        "unreachable": YELLOW,
+        "wrong_platform": LIGHT_ORANGE,
+        "inconclusive": PURPLE,
+    },
     "code": {
         "200": GREEN,
         "206": BLUE,
@@ -186,6 +198,7 @@ def switches(
     description: str,
     *queries: Query,
     words: Mapping[str, tuple[str, str]],
+    nothing: str = "",
     docs: str = "",
 ) -> statetimeline.Panel:
     """What was on and off, and when; `words` are (text, colour) by value."""
@@ -204,6 +217,8 @@ def switches(
         .fill_opacity(80)
         .legend(common_builders.VizLegendOptions().show_legend(False))
     )
+    if nothing:
+        panel = panel.no_value(nothing)
     for place, query in enumerate(queries):
         panel = panel.with_target(_target(query, place))
     return _told(panel, title, description, docs)

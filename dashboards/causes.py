@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from building import GREEN, GREY, ORANGE, PURPLE, RED, Query, Row, lines, number, rows, switches
 from queries import (
+    CLUSTERS_UP,
     DESTINATIONS,
     DESTINATIONS_PAUSED,
     DESTINATIONS_UP,
@@ -120,7 +121,8 @@ def _cannot_tell_by_reason() -> timeseries.Panel:
         "Cannot tell, by reason",
         "Why images could not be asked for. `unauthorized` and `forbidden`: our"
         " credential there. `unreachable`, `server_error`, `tls_error`: the way or the"
-        " registry. They say nothing of the images.",
+        " registry. `probe_inconclusive`: no node told whether it can pull. They say nothing"
+        " of the images.",
         Query(expectations('state="unknown"', "reason") + " > 0", "{{reason}}"),
         stacked=True,
         nothing="nothing",
@@ -133,7 +135,7 @@ def _on_their_way_by_reason() -> timeseries.Panel:
         "On their way, by reason",
         "Where pending images are: `waiting` for Harbor to begin, `queued`, `copying`,"
         " `retrying`, `not_visible_yet` after Harbor's success, `scheduled` until a"
-        " policy's next run.",
+        " policy's next run, `probing` until a node has pulled it.",
         Query(expectations('state="pending"', "reason") + " > 0", "{{reason}}"),
         stacked=True,
         nothing="nothing",
@@ -304,9 +306,11 @@ def _who_can_be_asked() -> statetimeline.Panel:
         "Who can be asked?",
         "Each Harbor and each destination: whether it answers, and accepts our"
         " credential. While it does not, nothing new is known of its images, and they"
-        " are unknown rather than failed. One in maintenance may be away.",
+        " are unknown rather than failed. One in maintenance may be away. A cluster is"
+        " asked for probes only.",
         Query(HARBORS_UP, "Harbor {{harbor}}"),
         Query(f"2 * ({DESTINATIONS_PAUSED}) or {DESTINATIONS_UP}", "{{destination}}"),
+        Query(CLUSTERS_UP, "cluster {{cluster}}"),
         words=ASKED,
         docs="findings.md",
     )

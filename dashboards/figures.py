@@ -13,6 +13,8 @@ COLORS = {
     "yellow": "#f2cc0c",
     "orange": "#ff9830",
     "red": "#f2495c",
+    "dark-red": "#c4162a",
+    "light-orange": "#ffb357",
     "blue": "#5794f2",
     "purple": "#b877d9",
     "text": "#ccccdc",

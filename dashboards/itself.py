@@ -18,6 +18,7 @@ from building import (
     rows,
     switches,
 )
+from pulling import pulling_row
 from queries import (
     DESTINATIONS,
     HARBORS,
@@ -46,9 +47,9 @@ FINE = 'code=~"2..|3..|404"'
 
 OURS = (
     "config_invalid|store_unwritable|token_missing|permission_missing|permission_excessive"
-    "|password_user|credential_rejected|harbor_unreachable|clock_skew|notification_.+"
+    "|password_user|credential_rejected|harbor_unreachable|clock_skew|notification_.+|cluster_.+"
 )
-"""Findings about syncwatch and its account, rather than about Harbor's rules."""
+"""Findings about syncwatch and its accounts, rather than about Harbor's rules."""
 WEBHOOKS = "syncwatch_webhooks_total"
 KEPT = f'{HARBORS},outcome=~"accepted|duplicate|ignored"'
 REFUSED = f'{HARBORS},outcome!~"accepted|duplicate|ignored"'
@@ -63,7 +64,7 @@ AVERAGE = (
 
 
 def all_rows() -> list[Row]:
-    """The rows from top to bottom."""
+    """The rows from top to bottom; a new one comes last, for ids follow from the order."""
     return [
         _running_row(),
         _harbor_row(),
@@ -71,6 +72,7 @@ def all_rows() -> list[Row]:
         _webhooks_row(),
         _told_row(),
         _work_row(),
+        pulling_row(),
     ]
 
 
@@ -470,7 +472,7 @@ def _work_of_each_process() -> timeseries.Panel:
 def _findings_about_syncwatch_itself() -> table.Panel:
     return rows(
         "Findings about syncwatch itself",
-        "What is wrong with its configuration, its store or its account at Harbor."
+        "What is wrong with its configuration, its store, or its account at Harbor or in a cluster."
         " `syncwatch doctor` says what cures it.",
         ("severity", "finding", "harbor"),
         Query(

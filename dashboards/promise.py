@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MILESTONE = "syncwatch_milestone_seconds"
 NOTIFIED = f'{DESTINATIONS},milestone="notified"'
 CLAIMED = f'{DESTINATIONS},milestone="claimed"'
+PULLED = f'{DESTINATIONS},milestone="pulled"'
 NONE_BAD = ((None, GREEN), (1, RED))
 """A count that should be 0."""
 
@@ -230,9 +231,10 @@ def _where_the_time_goes_p95() -> timeseries.Panel:
     return lines(
         "Where the time goes (p95)",
         "From when an image was expected until its webhook came (notified), until"
-        " Harbor's task ended (claimed), and until we proved it (verified). Late"
-        " notified: Harbor's job queue. Late claimed: the copy. Late verified: the"
-        " destination shows the image late, or it is looked at too seldom.",
+        " Harbor's task ended (claimed), until we proved it (verified), and until a node"
+        " had pulled it (pulled), where a cluster is probed. Late notified: Harbor's job"
+        " queue. Late claimed: the copy. Late verified: the destination shows the image"
+        " late, or it is looked at too seldom. Late pulled: the probes' budget.",
         Query(
             quantile(0.95, MILESTONE, DESTINATIONS, WINDOW, "milestone"),
             "{{milestone}}",
@@ -247,7 +249,8 @@ def _each_destination() -> table.Panel:
     return rows(
         "Each destination, over the time shown",
         "The milestones of each destination, p95 in seconds from when the image was"
-        " expected. A destination whose claimed is late has a slow or full link.",
+        " expected. A destination whose claimed is late has a slow or full link. Without a"
+        " cluster that is probed nothing is pulled.",
         ("destination",),
         Query(
             quantile(
@@ -273,6 +276,7 @@ def _each_destination() -> table.Panel:
         ),
         Query(quantile(0.5, LAG, POLICIES, RANGE, "destination"), "verified p50", "s"),
         Query(quantile(0.95, LAG, POLICIES, RANGE, "destination"), "verified p95", "s"),
+        Query(quantile(0.95, MILESTONE, PULLED, RANGE, "destination"), "pulled p95", "s"),
         first="verified p95",
         docs="metrics.md",
     )

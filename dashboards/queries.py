@@ -11,6 +11,8 @@ DATASOURCE = "datasource"
 HARBORS = 'harbor=~"$harbor"'
 DESTINATIONS = f'{HARBORS},destination=~"$destination"'
 POLICIES = f'{HARBORS},policy=~"$policy",destination=~"$destination"'
+PROBED = 'destination=~"$destination"'
+"""What is counted of probes has no harbor: a cluster pulls for all of them."""
 
 WINDOW = "[$window]"
 """What counts and quantiles are taken over: pushes may be seldom."""
@@ -38,6 +40,12 @@ def expectations(more: str, *by: str) -> str:
 def of_policies(name: str) -> str:
     """A gauge of policies at destinations, one series a pair."""
     return f"max by ({_PAIR}) ({name}{{{POLICIES}}})"
+
+
+def of_clusters(name: str) -> str:
+    """A gauge of clusters, of those that the chosen destinations serve."""
+    served = f"max by (cluster) (syncwatch_destination_up{{{DESTINATIONS}}})"
+    return f"max by (cluster) ({name}) and on (cluster) {served}"
 
 
 def increase(name: str, labels: str, window: str, *by: str) -> str:
@@ -125,3 +133,4 @@ DESTINATIONS_PAUSED = (
     f"max by (harbor, destination) (syncwatch_destination_paused{{{DESTINATIONS}}}) == 1"
 )
 HARBORS_UP = f"max by (harbor) (syncwatch_harbor_up{{{HARBORS}}})"
+CLUSTERS_UP = of_clusters("syncwatch_cluster_up")

@@ -25,8 +25,8 @@ PAIR = {**PLACE, "policy": "to-cluster1"}
 
 OF_IMAGES = {
     "SyncwatchImagesOverdue", "SyncwatchOldestOpen", "SyncwatchLost", "SyncwatchFalseSuccess",
-    "SyncwatchImageFailed", "SyncwatchEvidenceStale", "SyncwatchBudgetBurnFast",
-    "SyncwatchBudgetBurnSlow",
+    "SyncwatchImageFailed", "SyncwatchEvidenceStale", "SyncwatchProbeFailing",
+    "SyncwatchBudgetBurnFast", "SyncwatchBudgetBurnSlow",
 }  # fmt: skip
 
 
@@ -97,6 +97,39 @@ async def test_a_harbor_that_is_down_silences_what_follows_from_it(tmp_path: Pat
         await receiver.got("SyncwatchLost")
         await suppressed(manager, follows)
     assert not follows & (receiver.told("page") | receiver.told("tickets"))
+
+
+async def test_a_cluster_that_is_away_silences_its_probes_and_no_images(tmp_path: Path) -> None:
+    here, there = {"cluster": "one"}, {"cluster": "two"}
+    follows = {"SyncwatchProbeFailing", "SyncwatchProbesWaiting"}
+    async with running(tmp_path) as (manager, receiver):
+        await manager.post(alert("SyncwatchClusterUnreachable", **here))
+        await receiver.got("SyncwatchClusterUnreachable")
+        await manager.post(
+            alert("SyncwatchProbeFailing", **PLACE, **here),
+            alert("SyncwatchProbesWaiting", **here),
+            alert("SyncwatchImagesOverdue", **PAIR),
+        )
+        await receiver.got("SyncwatchImagesOverdue")
+        await suppressed(manager, follows)
+        elsewhere = {**PLACE, "destination": "cluster2"}
+        await manager.post(alert("SyncwatchProbeFailing", **elsewhere, **there))
+        message, _ = await receiver.got("SyncwatchProbeFailing")
+        assert message.body["groupLabels"] == elsewhere
+    assert receiver.told("page") == set()
+
+
+async def test_a_node_that_cannot_pull_is_said_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as (manager, receiver):
+        await manager.post(
+            alert("SyncwatchProbeFailing", **PLACE, cluster="one"),
+            alert("SyncwatchImageFailed", **PAIR, reason="pull_failed"),
+        )
+        await receiver.got("SyncwatchProbeFailing")
+        await suppressed(manager, {"SyncwatchImageFailed"})
+        await manager.post(alert("SyncwatchImageFailed", **PAIR, reason="blob_missing"))
+        _, other = await receiver.got("SyncwatchImageFailed")
+        assert other["labels"]["reason"] == "blob_missing"
 
 
 async def test_without_syncwatch_only_that_is_told_and_the_watchdog_goes_on(

@@ -195,6 +195,19 @@ def test_a_panel_says_what_it_means_and_in_which_unit(board: Board, panel: Shown
         assert "__auto" not in [one.legend for one in panel.queries]
 
 
+def test_what_is_of_clusters_alone_says_so_where_there_is_none() -> None:
+    of_clusters = [
+        panel
+        for board in BOARDS.values()
+        for panel in board.panels
+        if panel.queries and all(re.search(r"_(probes?|cluster)_", q.expr) for q in panel.queries)
+    ]
+    assert len(of_clusters) > 5
+    assert [one.title for one in of_clusters if not one.defaults.get("noValue")] == []
+    # Nor is nothing a bad colour.
+    assert {one.kind for one in of_clusters} == {"timeseries", "state-timeline"}
+
+
 @pytest.mark.parametrize("board", list(BOARDS.values()), ids=FILES)
 def test_every_query_asks_the_prometheus_that_is_chosen(board: Board) -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}

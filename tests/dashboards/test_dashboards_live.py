@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 import sys
@@ -28,6 +29,7 @@ from every_failure import (
     EveryFailure,
     every_failure,
 )
+from nodes_that_pull import RESULTS, UNAUTHORIZED, nodes_that_pull, probed
 from prometheus_client.parser import text_string_to_metric_families
 from servers import needs
 from servers.prometheus import Prometheus, prometheus
@@ -61,7 +63,8 @@ MAY_BE_EMPTY: dict[str, str] = {}
 FIRED = {
     "SyncwatchImagesOverdue", "SyncwatchLost", "SyncwatchFalseSuccess", "SyncwatchImageFailed",
     "SyncwatchRuleDead", "SyncwatchDestinationUnreachable", "SyncwatchBudgetBurnFast",
-    "SyncwatchBudgetBurnSlow", "SyncwatchWatchdog",
+    "SyncwatchBudgetBurnSlow", "SyncwatchProbeFailing", "SyncwatchClusterUnreachable",
+    "SyncwatchWatchdog",
 }  # fmt: skip
 """Alerts that such a run sets off."""
 
@@ -92,8 +95,13 @@ async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scr
     folder, start = tmp_path_factory.mktemp("dashboards"), time.time()
     # What counts over an hour counts over more than the run: it still does when it is asked for.
     rules = [hurried(folder, window="10m")]
-    async with every_failure(folder) as run, prometheus(folder, run.target, rules=rules) as server:
+    async with (
+        every_failure(folder) as run,
+        nodes_that_pull(folder, run),
+        prometheus(folder, run.target, rules=rules) as server,
+    ):
         await run.happen()
+        await probed(run)
         # One scrape that began after everything had happened.
         await server.scraped(f"timestamp(up) > {time.time()}")
         yield Scraped(run, server, start, time.time())
@@ -121,6 +129,8 @@ async def test_the_run_shows_each_state_reason_outcome_and_change(scraped: Scrap
         ("syncwatch_gate_answers_total", "status"): [str(one) for one in GATE],
         ("syncwatch_notifications_total", "outcome"): NOTIFIED,
         ("syncwatch_policy_info", "policy"): POLICIES,
+        ("syncwatch_probes_total", "result"): RESULTS,
+        ("syncwatch_milestone_seconds_count", "milestone"): ("notified", "claimed", "pulled"),
         ("syncwatch_false_success_total", "destination"): ("cluster1", "mirror"),
         ("syncwatch_lost_total", "destination"): ("cluster2",),
     }
@@ -223,7 +233,7 @@ async def test_the_alerts_of_what_went_wrong_have_fired_and_none_of_what_is_paus
 async def test_the_texts_of_alerts_are_whole_and_their_commands_list_images(
     scraped: Scraped,
 ) -> None:
-    asked, status = set(), await scraped.run.watched.status()
+    asked, probes, status = set(), set(), await scraped.run.watched.status()
     present = {one["policy"] for one in status["policies"]}
     for alert in await scraped.server.alerts():
         name, texts = alert["labels"]["alertname"], alert["annotations"]
@@ -232,7 +242,15 @@ async def test_the_texts_of_alerts_are_whole_and_their_commands_list_images(
         lists = texts["command"].startswith("syncwatch list") and "Budget" not in name
         if lists and alert["labels"]["policy"] in present:
             asked.add(texts["command"])
+        if name == "SyncwatchProbeFailing":
+            probes.add(texts["command"])
     for command in sorted(asked):
         told = await by_shell(scraped.run.watched, command)
         assert "Why: syncwatch explain " in told, f"{command}\n{told}"
     assert asked
+    for command in probes:
+        told = await by_shell(scraped.run.watched, command)
+        items = [one for line in told.splitlines() for one in json.loads(line)["items"]]
+        assert {one["destination"] for one in items} == {"cluster2"}
+        assert UNAUTHORIZED in items[0]["message"]
+    assert probes
