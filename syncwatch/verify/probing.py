@@ -51,8 +51,10 @@ def want(
         if seen.reached(row.digest) is None or row.operation != Operation.COPY:
             continue
         required = row.required_level == Level.PULLED
-        if required or _is_chosen(row, seen.content, choice):
-            key = (destination.id, name[0], row.digest)
+        key = (destination.id, name[0], row.digest)
+        # What was verified before anybody probed is not new; what was lost since is, once more.
+        new = row.verified_at is None or probes.pull(connection, key) is not None
+        if required or (new and _is_chosen(row, seen.content, choice)):
             wanted = probes.Wanted(key, name[1], required, seen.content)
             due = probes.want(connection, wanted, now) or due
     return due

@@ -36,6 +36,7 @@ async def probed(
     *,
     level: str = "pulled",
     top: dict[str, Any] | None = None,
+    destination: dict[str, Any] | None = None,
     **probe: Any,
 ) -> AsyncIterator[Scene]:
     """The scene; `probe` are settings of the cluster's probe."""
@@ -45,8 +46,8 @@ async def probed(
         "timeout": "2s",
         "probe": {"mode": "pull", "timeout": "3s", **probe},
     }
-    destination = {"cluster": CLUSTER, "level": level}
-    async with scene(directory, destination=destination, clusters=[cluster], **(top or {})) as one:
+    place = {"cluster": CLUSTER, "level": level, **(destination or {})}
+    async with scene(directory, destination=place, clusters=[cluster], **(top or {})) as one:
         yield one
 
 
