@@ -245,7 +245,7 @@ class Stages:
         # Imported where a cluster is probed: nobody else pays for it.
         from syncwatch.probe.beginning import Told, prober_of  # noqa: PLC0415
 
-        told = self._metrics.clusters
+        told, lease = self._metrics.clusters, f"{CLUSTER}{cluster.name}"
         prober = prober_of(
             cluster,
             self._settings,
@@ -254,9 +254,10 @@ class Stages:
             database=self._database,
             clock=self._clock,
             signals=self._signals,
+            allowed=self._allowed(lease),
         )
         share = _Share(close=prober.stop)
-        self._begin_share(f"{CLUSTER}{cluster.name}", share, {prober.loop_name: prober.turn})
+        self._begin_share(lease, share, {prober.loop_name: prober.turn})
 
     def _begin_share(
         self, lease: str, share: _Share, loops: Mapping[str, Callable[[], Awaitable[float]]]

@@ -19,7 +19,7 @@ from syncwatch.probe.under_way import UnderWay
 from syncwatch.store import policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
     from datetime import timedelta
 
     from syncwatch.config import ClusterSettings, DestinationSettings, ProbeSettings, Settings
@@ -47,8 +47,10 @@ def prober_of(
     database: Database,
     clock: Clock,
     signals: Signals,
+    allowed: Callable[[], Awaitable[None]] | None,
 ) -> Prober:
-    """Who probes in a cluster; `entry` gives the settings of a destination."""
+    """Who probes in a cluster; `entry` gives the settings of a destination, and `allowed` is waited
+    for before each request to the cluster."""
     probe = cluster.probe
     watched = {one.name for one in settings.harbors}
 
@@ -71,7 +73,7 @@ def prober_of(
         database=database,
         clock=clock,
     )
-    reached = cluster_of(cluster)
+    reached = cluster_of(cluster, allowed)
     nodes = Nodes(
         named=[one for one in probe.architectures if one != ALL],
         every=ALL in probe.architectures,
@@ -103,7 +105,9 @@ def prober_of(
     )
 
 
-def cluster_of(cluster: ClusterSettings) -> Cluster:
+def cluster_of(
+    cluster: ClusterSettings, allowed: Callable[[], Awaitable[None]] | None = None
+) -> Cluster:
     """The API of a cluster, which nothing is asked of yet."""
     return Cluster(
         cluster.name,
@@ -111,6 +115,7 @@ def cluster_of(cluster: ClusterSettings) -> Cluster:
         context=cluster.context,
         namespace=cluster.probe.namespace,
         timeout=cluster.timeout.total_seconds(),
+        allowed=allowed,
     )
 
 

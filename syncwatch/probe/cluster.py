@@ -20,7 +20,7 @@ from syncwatch.probe.pod import SELECTOR
 from syncwatch.runtime import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 PAGE = "500"
@@ -83,7 +83,8 @@ class Cluster:
     """The API of one cluster; all methods raise ClusterError.
 
     `trouble` is what it does not let us do as things stand, by what was asked: the watch says so
-    while it does not go, and what lacks a permission is remembered until it is granted.
+    while it does not go, and what lacks a permission is remembered until it is granted. `allowed`
+    is waited for before each request.
     """
 
     def __init__(
@@ -94,11 +95,14 @@ class Cluster:
         context: str | None,
         namespace: str,
         timeout: float,
+        allowed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.trouble: dict[str, ClusterError] = {}
         self._name = name
         self._watches = False
-        self._connection = Connection(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
+        self._connection = Connection(
+            name, kubeconfig=kubeconfig, context=context, timeout=timeout, allowed=allowed
+        )
         self._namespace = namespace
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._events = f"/api/v1/namespaces/{namespace}/events"

@@ -18,7 +18,7 @@ from syncwatch.probe.opening import Opening
 from syncwatch.runtime import redact
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -46,13 +46,23 @@ class _Status(msgspec.Struct):
 
 
 class Connection:
-    """A cluster's API. `kubeconfig` None: the cluster that this process runs in."""
+    """A cluster's API. `kubeconfig` None: the cluster that this process runs in.
+
+    `allowed` is waited for before each request (see `store.holding`).
+    """
 
     def __init__(
-        self, name: str, *, kubeconfig: Path | None, context: str | None, timeout: float
+        self,
+        name: str,
+        *,
+        kubeconfig: Path | None,
+        context: str | None,
+        timeout: float,
+        allowed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self._timeout = timeout
+        self._allowed = allowed
         self._quiet_until = 0.0
         self._opening = Opening(name, kubeconfig=kubeconfig, context=context, timeout=timeout)
 
@@ -104,6 +114,8 @@ class Connection:
         if quiet > 0:
             words = f"Cluster {self.name} is left alone for as long as it told us to (429)."
             raise ClusterError("throttled", words, retry_after=quiet)
+        if self._allowed is not None:
+            await self._allowed()
         try:
             async with self._opening.client() as client:
                 response: aiohttp.ClientResponse = await client.api.call_api(

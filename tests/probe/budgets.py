@@ -44,7 +44,8 @@ async def hours_of(folder: Path, *, pushed: int, per_hour: int, hours: int = 3) 
     it the oldest, and that the metrics say how many wait.
     """
     clock = Later()
-    limits = {"per_hour": per_hour, "at_once": AT_ONCE, "one_per_node": False}
+    # All of it is one process here, and its pushes come at once.
+    limits = {"per_hour": per_hour, "at_once": AT_ONCE, "one_per_node": False, "timeout": "60s"}
     async with (
         KubernetesApi().serving() as api,
         probed(folder, api, level="readable", again_after="30m", **limits) as story,
