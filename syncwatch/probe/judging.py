@@ -35,6 +35,9 @@ _WAITING = {
 }
 """Reasons of a container that waits for what will not come; of the image they say nothing."""
 
+TWICE = 2
+"""So many refusals of a credential make one."""
+
 NO_LOGIN = "FailedToRetrieveImagePullSecret"
 """Reason of the event that names pull secrets which are not in the pod's namespace."""
 
@@ -71,6 +74,7 @@ class _Facts:
     words: str
     container: Mapping[str, Any]
     events: Sequence[tuple[str, str]]
+    refusals: int
 
     @property
     def where(self) -> str:
@@ -106,7 +110,8 @@ def judge(
     and nothing of the bytes. `gone`: somebody deleted the pod. At `deadline_at` it is given up.
     """
     facts = _facts(pod, events, image, digest, mode)
-    decided = _pulled(facts, held=held) or _refused(facts) or _hopeless(facts)
+    over = gone or now >= deadline_at
+    decided = _pulled(facts, held=held) or _refused(facts, over=over) or _hopeless(facts)
     if decided is not None:
         return decided
     if gone:
@@ -167,10 +172,16 @@ def _not_started(facts: _Facts) -> Judgement | None:
     return facts.says(Pulling.INCONCLUSIVE, sentence, words, cause="not_started")
 
 
-def _refused(facts: _Facts) -> Judgement | None:
-    """The cause that the kubelet told, by the event or by what the container waits for."""
+def _refused(facts: _Facts, *, over: bool) -> Judgement | None:
+    """The cause that the kubelet told, by the event or by what the container waits for.
+
+    That it is not let in is believed when it was refused twice: a kubelet waits a second for the
+    pull secret of a new pod, and pulls without it then. Its next try is some twelve seconds later.
+    """
     for words in _causes(facts):
         said = read_refusal(words, facts.image)
+        if said.result is Pulling.UNAUTHORIZED and facts.refusals < TWICE and not over:
+            return None
         sentence = f"{_capital(facts.where)} could not pull it"
         if facts.told(NO_LOGIN) is not None and said.result is Pulling.UNAUTHORIZED:
             # A kubelet of 1.35 says so, one of 1.20 does not.
@@ -239,8 +250,8 @@ def _facts(
     pod = _mapping(pod)
     status, spec = _mapping(pod.get("status")), _mapping(pod.get("spec"))
     uid = _text(_mapping(pod.get("metadata")).get("uid"))
-    own = [
-        (_text(one.get("reason")), _text(one.get("message")))
+    own: list[Mapping[str, Any]] = [
+        one
         for one in map(_mapping, events if isinstance(events, list | tuple) else ())
         if uid and _mapping(one.get("involvedObject")).get("uid") == uid
     ]
@@ -255,8 +266,21 @@ def _facts(
         reason=_text(status.get("reason")),
         words=_text(status.get("message")),
         container=_mapping(containers[0]) if containers else {},
-        events=own,
+        events=[(_text(one.get("reason")), _text(one.get("message"))) for one in own],
+        refusals=_refusals(own, image),
     )
+
+
+def _refusals(events: Sequence[Mapping[str, Any]], image: str) -> int:
+    """How often the kubelet said that it could not pull; the same again is counted in one event."""
+    counts: dict[object, int] = {}
+    for place, one in enumerate(events):
+        if one.get("reason") == "Failed" and is_of(_text(one.get("message")), REFUSED, image):
+            count = one.get("count")
+            name = _text(_mapping(one.get("metadata")).get("name")) or place
+            told = count if isinstance(count, int) else 1
+            counts[name] = max(counts.get(name, 0), told)
+    return sum(counts.values())
 
 
 def _digest_of(image_id: object) -> str:

@@ -80,7 +80,7 @@ async def _hour(watched: Watched, api: KubernetesApi, per_hour: int, hour: int) 
     async def used_up() -> bool:
         return await probes(watched, result="pulled") == hour * per_hour
 
-    await until(used_up, 30 + per_hour, f"hour {hour}")
+    await until(used_up, 60 + 5 * per_hour, f"hour {hour}")
     assert await watched.metric("syncwatch_probes_budget_left", cluster=CLUSTER) == 0
     assert await waiting(watched) > 0
     oldest = await watched.metric("syncwatch_probes_oldest_waiting_seconds", cluster=CLUSTER)

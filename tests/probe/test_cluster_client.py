@@ -638,7 +638,7 @@ KINDS = (
     "01-good-digest-impossible-command",
     "05-digest-missing",
     "07-layer-corrupt-same-size",
-    "09-credentials-wrong",
+    "11-registry-down",
     "13-index-without-this-platform",
 )
 

@@ -57,11 +57,34 @@ def test_a_duration_that_counts_other_pods_pulls_is_not_taken_for_one() -> None:
 def test_a_pull_secret_that_is_not_there_is_named() -> None:
     lacks = "Unable to retrieve some image pull secrets (nosuch)"
     refused = event("Failed", f'Failed to pull image "{IMAGE}": 401 Unauthorized')
-    judged = said(pod(), event("FailedToRetrieveImagePullSecret", lacks), PULLING, refused)
+    events = (event("FailedToRetrieveImagePullSecret", lacks), PULLING, refused)
+    judged = said(pod(), *events, now=10)
 
     assert judged is not None
     assert judged.result is Pulling.UNAUTHORIZED
     assert f"a pull secret is not there ({lacks}): 401 Unauthorized" in judged.message
+
+
+def test_that_it_is_not_let_in_is_believed_when_it_was_refused_twice() -> None:
+    refused = event("Failed", f'Failed to pull image "{IMAGE}": 401 Unauthorized')
+    named = {"metadata": {"name": "one"}}
+    once, twice = {**refused, **named, "count": 1}, {**refused, **named, "count": 2}
+
+    assert said(pod(), PULLING, refused) is None
+    assert said(pod(), PULLING, once, once) is None
+    for events in ((refused, refused), (once, twice), (twice,)):
+        judged = said(pod(), PULLING, *events)
+        assert judged is not None
+        assert judged.result is Pulling.UNAUTHORIZED
+    # The secret came a moment late.
+    judged = said(pod(), PULLING, refused, PULLED)
+    assert judged is not None
+    assert judged.result is Pulling.PULLED
+    # There is no more time to see.
+    for more in ({"now": 10}, {"gone": True}):
+        judged = said(pod(), PULLING, refused, **more)
+        assert judged is not None
+        assert judged.result is Pulling.UNAUTHORIZED
 
 
 def test_a_success_without_a_pull_before_it_is_none_yet() -> None:

@@ -106,6 +106,8 @@ def refuses(words: str) -> Callable[[dict[str, Any]], Script]:
             (0.02, "event", says("Pulling", f'Pulling image "{image}"')),
             (0.05, "event", says("Failed", f'Failed to pull image "{image}": {words}')),
             (0.05, "status", status(state=waiting)),
+            # Its second try, some twelve seconds later on a real node.
+            (0.1, "event", says("Failed", f'Failed to pull image "{image}": {words}')),
         ]
 
     return script
