@@ -27,7 +27,7 @@ from syncwatch.plan.sources import Sources
 from syncwatch.plan.sweep import Sweep
 from syncwatch.report.gauges import Surroundings
 from syncwatch.runtime import log, supervise
-from syncwatch.store import housekeeping, leases, policies
+from syncwatch.store import housekeeping, leases, pods, policies
 from syncwatch.store.holding import LOOP, Holding
 from syncwatch.verify.beginning import Place, client_of
 from syncwatch.verify.verifier import Verifier
@@ -104,6 +104,7 @@ class Stages:
         self._up_untold: dict[int, bool] = {}
         self._clusters: dict[int, str] = {}
         self._pauses: dict[int, Millis] = {}
+        self._to_clear: set[str] = set()
         self._holding: Holding | None = None
         if not database.is_sqlite:
             self._holding = Holding(
@@ -184,6 +185,7 @@ class Stages:
             for harbor in self._settings.harbors:
                 policies.begin(connection, harbor.name, now)
             prepare(connection, self._settings, for_destination, now)
+            self._to_clear = pods.clusters_left(connection)
 
         await self._database.write(begin)
         self._began = True
@@ -211,8 +213,9 @@ class Stages:
 
     @property
     def _probed(self) -> list[ClusterSettings]:
-        """The clusters whose nodes are made to pull."""
-        return [one for one in self._settings.clusters if one.probe.is_on]
+        """The clusters whose nodes are made to pull, and those that were, until nothing is left."""
+        known = self._settings.clusters
+        return [one for one in known if one.probe.is_on or one.name in self._to_clear]
 
     def _holds(self, lease: str) -> bool:
         return self._holding is None or self._holding.holds(lease)
@@ -395,6 +398,7 @@ class Stages:
             await self._begin()
         self._take_up()
         await self._tell_up()
+        await self._end_cleared()
         watched = {harbor.name for harbor in self._settings.harbors}
         known = await self._database.read(policies.known_destinations)
         present = {one.id: one for one in known if one.gone_at is None and one.harbor in watched}
@@ -406,6 +410,16 @@ class Stages:
             if self._is_free(_of_destination(destination.id)):
                 self._begin_verifying(destination, known)
         return DESTINATIONS_EVERY
+
+    async def _end_cleared(self) -> None:
+        """Let go of clusters that are no longer probed, once none of our pods is there."""
+        if not self._to_clear:
+            return
+        self._to_clear &= await self._database.read(pods.clusters_left)
+        wanted = {f"{CLUSTER}{one.name}" for one in self._probed}
+        for lease in [one for one in self._shares if one.startswith(CLUSTER)]:
+            if lease not in wanted:
+                await self._end_share(lease)
 
     def _is_up(self, destination_id: int, up: bool) -> None:
         if self._up.get(destination_id) is not up:

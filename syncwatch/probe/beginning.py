@@ -128,7 +128,8 @@ def _site(destination: Destination, own: DestinationSettings) -> Site:
 
 def _limits(probe: ProbeSettings) -> Limits:
     return Limits(
-        per_hour=probe.per_hour,
+        # Where it was switched off, what is left is cleared away.
+        per_hour=probe.per_hour if probe.is_on else 0,
         at_once=probe.at_once,
         timeout=_millis(probe.timeout),
         again_after=_millis(probe.again_after) if probe.again_after else None,

@@ -35,6 +35,9 @@ _WAITING = {
 }
 """Reasons of a container that waits for what will not come; of the image they say nothing."""
 
+WRONG_FORMAT = "exec format error"
+"""What the kernel says of a program for another architecture; in the container's output, mostly."""
+
 TWICE = 2
 """So many refusals of a credential make one."""
 
@@ -150,10 +153,11 @@ def _pulled(facts: _Facts, *, held: bool) -> Judgement | None:
 
 
 def _has_started(facts: _Facts) -> bool:
+    """By the container's state: `Started` is said of a program that cannot be run as well."""
     state = _mapping(facts.container.get("state"))
     ended = _mapping(state.get("terminated"))
-    ran = bool(ended) and ended.get("reason") != "StartError"
-    return ran or "running" in state or facts.told("Started") is not None
+    failed = ended.get("reason") == "StartError" or WRONG_FORMAT in _text(ended.get("message"))
+    return "running" in state or (bool(ended) and not failed)
 
 
 def _not_started(facts: _Facts) -> Judgement | None:
@@ -165,7 +169,7 @@ def _not_started(facts: _Facts) -> Judgement | None:
         words = _text(waiting.get("message")) or _text(waiting.get("reason"))
     elif not ended:
         return None
-    if "exec format error" in words:
+    if WRONG_FORMAT in words:
         sentence = f"{_capital(facts.where)} pulled it, and cannot run it"
         return facts.says(Pulling.WRONG_PLATFORM, sentence, words)
     sentence = f"{_capital(facts.where)} pulled it, and could not start it"

@@ -43,6 +43,8 @@ _FRAGMENTS: tuple[tuple[str, Said], ...] = (
     ("no match for platform", Said(Pulling.WRONG_PLATFORM)),
     ("unexpected media type", Said(_OPEN, "strange_answer")),
     ("mismatched image rootfs", Said(_OPEN, "not_an_image")),
+    # Of a kind that is not known: something else answered, as with a page of HTML.
+    ('failed commit on ref "unknown-', Said(_OPEN, "strange_answer")),
     ("unexpected commit digest", Said(Pulling.CORRUPT)),
     ("wrong diff id", Said(Pulling.CORRUPT)),
     ("invalid tar header", Said(Pulling.CORRUPT)),

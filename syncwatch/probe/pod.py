@@ -175,8 +175,10 @@ def _container(order: Order, manner: Manner) -> dict[str, Any]:
     if manner.carrier:
         mount = {"name": VOLUME, "mountPath": "/image", "readOnly": True}
         return {**container, "volumeMounts": [mount]}
-    if manner.mode is ProbeMode.PULL:
+    if manner.mode is not ProbeMode.START:
         return {**container, "command": [NO_SUCH_COMMAND]}
+    # Why a program of another architecture does not run is in its output and nowhere else.
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     return {**container, "command": list(manner.command)} if manner.command else container
 
 

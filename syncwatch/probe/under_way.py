@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from syncwatch.errors import ClusterError
-from syncwatch.model import HOUR, MINUTE, SECOND, Pulling
+from syncwatch.model import HOUR, MINUTE, SECOND, ProbeMode, Pulling
 from syncwatch.probe import pod as pods_of
 from syncwatch.probe.cluster import LASTING, WATCH
 from syncwatch.probe.judging import judge
@@ -45,7 +45,7 @@ HUNG_FIRST, HUNG_LONGEST = 5 * MINUTE, HOUR
 """How long a cluster is left alone after a pull that hung: its node pulls nothing else either."""
 
 LASTING_QUIET = MINUTE
-"""How long no pod is begun after the cluster did not let us do what a pod needs."""
+"""How long no pod is begun while the cluster does not let us do what a pod needs."""
 
 NOT_TAKEN = ("refused", *LASTING)
 """Kinds of errors after which a pod will not be made."""
@@ -133,7 +133,8 @@ class UnderWay:
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
-        self._quiet_until: Millis = 0
+        self._left_alone_until: Millis = 0
+        self._denied_until: Millis = 0
         self._met: list[ClusterError] = []
         self._name = name
         self._cluster = cluster
@@ -157,7 +158,9 @@ class UnderWay:
 
     def may_begin(self, now: Millis) -> bool:
         """Whether more pods are of use: the watch goes, nothing went wrong, no pull hung lately."""
-        return not self._met and WATCH not in self._cluster.trouble and now >= self._quiet_until
+        if self._met or WATCH in self._cluster.trouble or now < self._left_alone_until:
+            return False
+        return not self._cluster.trouble or now >= self._denied_until
 
     async def follow(self, rows: Sequence[Pod], sites: Mapping[int, Site]) -> None:
         """Judge what can be judged, delete what was."""
@@ -201,7 +204,7 @@ class UnderWay:
         """It goes on as trouble; what somebody has to mend first is not asked for all the time."""
         self._met.append(error)
         if error.kind in LASTING:
-            self._quiet_until = max(self._quiet_until, self._clock.now() + LASTING_QUIET)
+            self._denied_until = self._clock.now() + LASTING_QUIET
 
     async def _follow(self, row: Pod, sites: Mapping[int, Site]) -> None:
         if row.ended_at is not None:
@@ -234,7 +237,7 @@ class UnderWay:
         pod = await self._pod(row.name, now)
         gone = pod is None and row.name in self._known.gone
         if pod is None and not gone:
-            if now >= row.deadline_at:
+            if now >= row.deadline_at or self._manner.mode is ProbeMode.OFF:
                 return pods.Ended(Pulling.INCONCLUSIVE, "not_made", _NOT_MADE, "", None)
             try:
                 pod = await self._cluster.create(self._manifest(row))
@@ -312,10 +315,10 @@ class UnderWay:
     def _mind_hangs(self, ended: pods.Ended, now: Millis) -> None:
         """A pull that hangs goes on when its pod is gone, and no other begins on that node."""
         if ended.cause == "hung":
-            self._quiet_until = now + min(HUNG_FIRST << min(self._hung, 8), HUNG_LONGEST)
+            self._left_alone_until = now + min(HUNG_FIRST << min(self._hung, 8), HUNG_LONGEST)
             self._hung += 1
         elif ended.result is Pulling.PULLED:
-            self._quiet_until = self._hung = 0
+            self._left_alone_until = self._hung = 0
 
     async def _remove(self, row: Pod) -> None:
         """Delete the pod, and remember when the cluster has it no more."""
@@ -374,7 +377,7 @@ class UnderWay:
         return pods_of.manifest(order, self._manner)
 
 
-_NOT_MADE = "Its time is over, and the cluster has no such pod."
+_NOT_MADE = "There is no such pod, and none is made any more."
 
 
 def _uid(pod: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 
 from syncwatch.model import Pulling
 from syncwatch.store.probe_schema import pods, probes
@@ -103,6 +103,18 @@ def make(
 def left(connection: Connection, cluster: str) -> list[Pod]:
     """All pods that a cluster may have still, judged or not."""
     return _pods(connection, pods.c.cluster == cluster, pods.c.gone_at.is_(None))
+
+
+def clusters_left(connection: Connection) -> set[str]:
+    """The clusters that may have pods of ours still, or probes that have not ended."""
+    under_way = pods.c.began_at >= probes.c.began_at
+    query = (
+        select(pods.c.cluster)
+        .join(probes, probes.c.id == pods.c.probe_id)
+        .where(or_(pods.c.gone_at.is_(None), under_way))
+        .distinct()
+    )
+    return set(connection.execute(query).scalars())
 
 
 def of_last(connection: Connection, probe_id: int) -> list[Pod]:
