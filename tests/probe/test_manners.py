@@ -56,7 +56,6 @@ async def test_twenty_probes_outlive_a_kill_and_are_judged_once_each(tmp_path: P
         probed(tmp_path, api, at_once=20, one_per_node=False, timeout="30s") as story,
         served(story.config) as daemon,
     ):
-        await daemon.start()
         story.harbor.create_webhook_policy("apps", daemon.webhook_url, auth_header=SECRET)
         await ready(daemon.url)
         for number in range(20):

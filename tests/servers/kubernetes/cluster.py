@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from servers import free_port
-from servers.kubernetes.node import Node, Processes
+from servers.kubernetes.node import PAUSE, Node, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,24 @@ TOKENS = f"""\
 {KUBELET},system:node:node-1,3,"system:nodes"
 {NOBODY},{USER},4
 """
+
+AUDIT = f"""\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {{level: Metadata, users: [{USER}]}}
+  - {{level: None}}
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of the user `syncwatch`: `what` is as rights write it, `pods` or `nodes`."""
+
+    verb: str
+    what: str
+    code: int
 
 
 def programs() -> Path:
@@ -59,6 +77,8 @@ class Kubernetes:
     processes: Processes
     folder: Path
     took: float = 0.0
+    to_run: set[str] = field(default_factory=set)
+    """Images that tests had the node run: of all others nothing may ever have been started."""
     _namespaces: list[str] = field(default_factory=list)
 
     def request(
@@ -102,10 +122,63 @@ class Kubernetes:
             },
         )
 
+    @contextmanager
+    def knows_secret(self, namespace: str, name: str) -> Iterator[None]:
+        """The node's kubelet has a secret while this lasts, as where a workload uses it.
+
+        The first pod with a secret may have to pull without: its kubelet waits a second for it,
+        and is refused at first where the API server's authorizer has not heard yet that such a pod
+        is on that node ("no relations"; 1.20, one in six of an idle machine).
+        """
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        holder = f"holds-{name}"
+        self.make(
+            pods,
+            {
+                "metadata": {"name": holder},
+                "spec": {
+                    "nodeName": self.node.name,
+                    "automountServiceAccountToken": False,
+                    "containers": [
+                        {
+                            "name": "holder",
+                            "image": PAUSE,
+                            "imagePullPolicy": "Never",
+                            "volumeMounts": [{"name": "secret", "mountPath": "/secret"}],
+                        }
+                    ],
+                    "volumes": [{"name": "secret", "secret": {"secretName": name}}],
+                },
+            },
+        )
+
+        def runs() -> bool:
+            pod = self.request("GET", f"{pods}/{holder}")[1]
+            return bool(pod["status"]["phase"] == "Running")
+
+        try:
+            # A secret is mounted only by a kubelet that has it.
+            _until(runs, self.processes, "kubelet", 60)
+            yield
+        finally:
+            self.request("DELETE", f"{pods}/{holder}", {"gracePeriodSeconds": 0})
+
     def pods(self, namespace: str) -> list[dict[str, Any]]:
         """All pods that the API knows there."""
         _, listed = self.request("GET", f"/api/v1/namespaces/{namespace}/pods")
         return list(listed["items"])
+
+    def asked(self) -> list[Asked]:
+        """All that the user `syncwatch` has asked of the API; a watch is told when it has ended."""
+        found = []
+        whole, _, _ = (self.folder / "audit.log").read_text().rpartition("\n")
+        for line in whole.splitlines():
+            told = json.loads(line)
+            what = told.get("objectRef", {})
+            names = [what.get("resource", ""), what.get("subresource")]
+            code = told.get("responseStatus", {}).get("code", 0)
+            found.append(Asked(told["verb"], "/".join(filter(None, names)), code))
+        return found
 
     def kubeconfig(self, path: Path, token: str = ADMIN) -> Path:
         """A kubeconfig that leads here."""
@@ -179,6 +252,8 @@ def _control_plane(one: Kubernetes, programs: Path, port: int) -> None:
         "--unsafe-no-fsync",
     )
     (folder / "tokens.csv").write_text(TOKENS)
+    (folder / "audit.yaml").write_text(AUDIT)
+    (folder / "audit.log").touch()
     key = folder / "accounts.key"
     subprocess.run(
         ["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=30
@@ -192,6 +267,8 @@ def _control_plane(one: Kubernetes, programs: Path, port: int) -> None:
         "--advertise-address=198.51.100.1",
         "--endpoint-reconciler-type=none",
         f"--token-auth-file={folder}/tokens.csv",
+        f"--audit-policy-file={folder}/audit.yaml",
+        f"--audit-log-path={folder}/audit.log",
         "--authorization-mode=Node,RBAC",
         "--service-cluster-ip-range=10.198.0.0/16",
         "--service-account-issuer=https://kubernetes.default.svc",

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tarfile
 import time
@@ -38,6 +39,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{folder}/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{folder}/cni"
@@ -232,6 +235,24 @@ class Node:
             if "pause" not in one and not one.startswith("sha256:")
         ]
 
+    def by_tls(self, host: str) -> None:
+        """From now on a registry on loopback is spoken to by HTTPS, as all others are."""
+        folder = self.folder / "registries" / host
+        folder.mkdir(parents=True)
+        (folder / "hosts.toml").write_text(f'[host."https://{host}"]\n')
+
+    def running(self, program: str) -> list[int]:
+        """The processes here of a program, by its path in its image."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    here = str((entry / "exe").readlink()) == program
+                    # Its root is made of layers that lie in the folder of its node.
+                    if here and str(self.folder) in (entry / "mounts").read_text():
+                        found.append(int(entry.name))
+        return found
+
     def forget_images(self) -> None:
         """Hold nothing: the next pull is a real one again."""
         for one in self.ctr("images", "ls", "-q").split():
@@ -261,23 +282,46 @@ class Node:
 
 
 def program_image(
-    program: bytes, words: str = "", *, command: Sequence[str] = ("/app",)
+    program: bytes,
+    words: str = "",
+    *,
+    command: Sequence[str] = ("/app",),
+    name: str = "app",
+    architecture: str = "amd64",
+    user: str = "",
 ) -> tuple[bytes, bytes]:
     """(layer, configuration) of an image with one program, `/app`, and these words in a file."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as files:
-        for name, body in {"app": program, "words": words.encode()}.items():
-            info = tarfile.TarInfo(name)
+        for path, body in {name: program, "words": words.encode()}.items():
+            info = tarfile.TarInfo(path)
             info.size, info.mode = len(body), 0o755
             files.addfile(info, io.BytesIO(body))
     raw = tar.getvalue()
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
-        "config": {"Entrypoint": list(command)} if command else {},
+        "config": {
+            **({"Entrypoint": list(command)} if command else {}),
+            **({"User": user} if user else {}),
+        },
         "rootfs": {"type": "layers", "diff_ids": [digest_of(raw)]},
     }
     return gzip.compress(raw, 1, mtime=0), json.dumps(config).encode()
+
+
+X86_64, AARCH64 = 62, 183
+"""Machines, as an ELF header names them."""
+
+
+def deaf_program(machine: int = X86_64) -> bytes:
+    """A program that waits for ever. As the first of its container it ends by SIGKILL alone:
+    the kernel gives such a one no signal that it has no handler for (pid_namespaces(7))."""
+    code = bytes.fromhex("b8220000000f05ebf7")  # mov eax, 34 (pause); syscall; jmp to the begin
+    start, size = 0x400000, 64 + 56 + len(code)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, start + 120, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    return head + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 4096) + code
 
 
 def _archive(name: str, program: bytes) -> bytes:
