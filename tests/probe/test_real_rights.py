@@ -147,7 +147,6 @@ async def test_nodes_are_listed_only_with_all_architectures(
         assert (*NODES, False) in await asked_since(cluster, seen)
 
 
-@pytest.mark.kubernetes_rows
 @pytest.mark.parametrize(("verb", "what"), EVERY, ids=["-".join(one) for one in EVERY])
 async def test_without_this_right_no_probe_ends_and_a_finding_names_it(
     cluster: Kubernetes, tmp_path: Path, verb: str, what: str
