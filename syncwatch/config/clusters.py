@@ -2,36 +2,23 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from syncwatch.config.files import ReadableFile
+from syncwatch.config.kubernetes import (
+    Annotations,
+    Architecture,
+    Labels,
+    ObjectName,
+    Toleration,
+)
 from syncwatch.config.scalars import Moment, Name, Word
 from syncwatch.config.servers import Section
 
 ALL = "all"
 """For `architectures`: all that the cluster's nodes have."""
-
-_TOLERATION = {
-    **dict.fromkeys(("key", "operator", "value", "effect"), "string"),
-    "tolerationSeconds": "integer",
-}
-_TEXTS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
-
-Texts = Annotated[dict[str, str], WithJsonSchema({**_TEXTS, "x-kind": "mapping of texts"})]
-"""A mapping of texts, as Kubernetes has for labels and node selectors."""
-Toleration = Annotated[
-    dict[str, str | int],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "properties": {name: {"type": kind} for name, kind in _TOLERATION.items()},
-            "additionalProperties": False,
-        }
-    ),
-]
-"""One toleration, as a pod has it."""
 
 
 class ProbeSettings(Section):
@@ -73,13 +60,13 @@ class ProbeSettings(Section):
         le=1_000_000_000_000_000,
         description="Larger images (bytes of all layers) are not pulled.",
     )
-    pull_secrets: tuple[Word, ...] = Field(
+    pull_secrets: tuple[ObjectName, ...] = Field(
         (), description="The secrets to pull with: those of the workloads, in that namespace."
     )
-    service_account: Word | None = Field(
+    service_account: ObjectName | None = Field(
         None, description="The service account of the pods. Its token is never mounted."
     )
-    architectures: tuple[Word, ...] = Field(
+    architectures: tuple[Architecture, ...] = Field(
         (),
         description="A pod for each of these, as amd64; `[all]` for all that the nodes have. "
         "Default: one pod, and the scheduler chooses.",
@@ -89,13 +76,13 @@ class ProbeSettings(Section):
         description="Ask which nodes hold an image already, and prefer others. Needs the "
         "permission to list nodes, as `architectures: [all]` does.",
     )
-    node_selector: Texts = Field({}, description="Only nodes with these labels.")
+    node_selector: Labels = Field({}, description="Only nodes with these labels.")
     tolerations: tuple[Toleration, ...] = Field(
         (), description="Taints that the pods tolerate, as a pod writes them."
     )
-    labels: Texts = Field({}, description="Further labels of the pods.")
-    annotations: Texts = Field({}, description="Further annotations of the pods.")
-    priority_class: Word | None = Field(None, description="The priority class of the pods.")
+    labels: Labels = Field({}, description="Further labels of the pods.")
+    annotations: Annotations = Field({}, description="Further annotations of the pods.")
+    priority_class: ObjectName | None = Field(None, description="The priority class of the pods.")
     run_as_user: int = Field(
         65532, ge=1, le=2_147_483_647, description="The user the container would run as."
     )
@@ -123,13 +110,11 @@ class ProbeSettings(Section):
             raise ValueError("`all` beside names; write [all], or the names")
         return value
 
-    @field_validator("tolerations")
+    @field_validator("architectures")
     @classmethod
-    def _of_kubernetes(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for one in value:
-            if unknown := one.keys() - _TOLERATION.keys():
-                known = ", ".join(sorted(_TOLERATION))
-                raise ValueError(f"a toleration has no {min(unknown)}; it has {known}")
+    def _within_the_budget(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(value) > info.data.get("per_hour", len(value)):
+            raise ValueError("more than per_hour, so that no probe could begin; raise per_hour")
         return value
 
     @property

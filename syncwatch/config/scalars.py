@@ -94,7 +94,7 @@ Password = Annotated[SecretStr, BeforeValidator(_not_blank_text), written("secre
 """A secret that is not empty."""
 
 
-def _like(kind: str, pattern: str, refusal: str) -> tuple[AfterValidator, WithJsonSchema]:
+def like(kind: str, pattern: str, refusal: str) -> tuple[AfterValidator, WithJsonSchema]:
     """A validator for texts that fully match `pattern`, and its JSON Schema."""
 
     def check(text: str) -> str:
@@ -107,7 +107,7 @@ def _like(kind: str, pattern: str, refusal: str) -> tuple[AfterValidator, WithJs
 
 Name = Annotated[
     str,
-    *_like(
+    *like(
         "name",
         NAME.pattern,
         "not a name: write at most 63 of a-z, 0-9 and -, no - at either end",
@@ -116,7 +116,7 @@ Name = Annotated[
 """A name of ours: a DNS label, fit for paths and metrics."""
 Username = Annotated[
     str,
-    *_like(
+    *like(
         "text",
         r"[^:\x00-\x1f\x7f]+",
         "not a user name: write at least one character, and no colon in it",
@@ -125,7 +125,7 @@ Username = Annotated[
 """A user of HTTP's Basic scheme, which ends at the first colon (RFC 7617)."""
 Platform = Annotated[
     str,
-    *_like(
+    *like(
         "OS/ARCHITECTURE",
         "[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?",
         "not a platform: write OS/ARCHITECTURE, as linux/amd64",
