@@ -112,7 +112,7 @@ class ClusterError(SyncwatchError):
 
     `kind` is a bounded word: `unreachable`, `unauthorized`, `forbidden` (a permission lacks),
     `refused` (a quota, Pod Security or a webhook does not take this pod), `throttled`, `server`
-    (5xx), `misconfigured` (the kubeconfig, the context, the namespace).
+    (5xx), `misconfigured` (the kubeconfig, the context, the namespace), `left` (a pod does not go).
     """
 
     fault = Fault.DESTINATION

@@ -166,9 +166,21 @@ _SECRET_KEY = re.compile(r"pass|secret|token|authorization|credential|cookie", r
 _SECRET_TEXT = (
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=._~-]{4,}", re.IGNORECASE), r"\1 ***"),
     (re.compile(r"://[^/\s:@]+:[^/\s@]+@"), "://***@"),
+    # What signs a URL: S3, Google's storage, Azure, CloudFront. Only in a query, for elsewhere they
+    # are words as others; "Policy" only as CloudFront writes it, for `?policy=` is ours.
     (
         re.compile(
-            r"([?&](?:token|signature|sig|x-amz-[a-z-]+|access_token)=)[^&\s]+", re.IGNORECASE
+            r"((?:[?&]|&amp;|\\u0026)"
+            r"(?:token|signature|sig|x-(?:amz|goog)-[a-z0-9-]+|key-pair-id|(?-i:Policy))=)[^&\s]+",
+            re.IGNORECASE,
+        ),
+        r"\1***",
+    ),
+    # In a query or in a form, whose first field has nothing before it.
+    (
+        re.compile(
+            r'((?:password|client_secret|refresh_token|access_token)=)(?:\\?"[^"]*"|[^&\s]+)',
+            re.IGNORECASE,
         ),
         r"\1***",
     ),

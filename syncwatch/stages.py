@@ -15,6 +15,7 @@ from syncwatch.doctor.keeping import Doctor
 from syncwatch.errors import StoreError
 from syncwatch.follow import Follower
 from syncwatch.harbor.client import HarborClient
+from syncwatch.model import MINUTE
 from syncwatch.notify.beginning import prepare, sending
 from syncwatch.notify.sending import LOOP as NOTIFY
 from syncwatch.outbound import Outbound
@@ -53,6 +54,8 @@ STORE = "store"
 """The lease of what is done once for the whole store."""
 DESTINATION = "destination "
 CLUSTER = "cluster "
+ABANDONED_AFTER = 5 * MINUTE
+"""How long after its deadline a pod is given up whose cluster is configured no more."""
 
 
 def _of_harbor(name: str) -> str:
@@ -473,7 +476,16 @@ class Stages:
             now, now - millis(settings.keep), settings.keep_expectations, settings.keep_deliveries
         )
         more = [await self._database.write(step) for step in steps]
+        await self._abandon_pods(now)
         return 0.2 if any(more) else FORGET_EVERY
+
+    async def _abandon_pods(self, now: Millis) -> None:
+        """Nobody is left who could ask what became of pods of a cluster that was taken out."""
+        names = {one.name for one in self._settings.clusters}
+        before = now - ABANDONED_AFTER
+        left = await self._database.write(lambda c: pods.abandon(c, names, before, now))
+        for cluster, namespace, name in left:
+            log.warning("probe_pod_left", cluster=cluster, namespace=namespace, pod=name)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from syncwatch.asking import Daemon
 
 REFUSED = {400: USAGE, 403: USAGE, 404: NO, 422: NO}
-"""Exit codes of what the daemon refuses to begin."""
+"""Exit codes of what the daemon refuses to begin: it cannot be meant so; its configuration lets
+nobody ask; there is no such image or place; no cluster pulls from there. Anything else, as a token
+that is not the daemon's, leaves it unknown: CANNOT_TELL."""
 
 ASK_EVERY = 0.5
 """Seconds between two questions how far it is."""
@@ -62,8 +64,10 @@ def probe(
     """Have a node of the destination's cluster pull an image now; say what its kubelet said.
 
     Needs the daemon's token, and a cluster with a probe. Exit code 0 when it was pulled, 1 when it
-    could not be, 2 when the question cannot be meant so, 3 when the time is over, 4 when the pod
-    proved nothing, or the daemon does not answer.
+    could not be, or there is no such image, destination or cluster with a probe, 2 when the
+    question cannot be meant so, or the daemon has no token set and so lets nobody ask (403), 3 when
+    the time is over, 4 when the pod proved nothing, the daemon refuses the token (401), or does not
+    answer.
     """
     from syncwatch.asking import Daemon, RefusedError  # noqa: PLC0415
 
@@ -162,6 +166,8 @@ def _print(told: Sequence[dict[str, Any]]) -> None:
         typer.echo(f"{result}: {name}")
         if _has_ended(one):
             typer.echo(f"    {one['message']}")
+        if _has_ended(one) and one["result"] == OPEN and one["proved_at"] is not None:
+            typer.echo(f"    a node had pulled it at {one['proved_at']}; that stays proven")
         for pod in _newest(one):
             took = f", the pull took {pod['seconds']:.1f} s" if pod["seconds"] is not None else ""
             node = f" on {pod['node']}" if pod["node"] else ""
@@ -169,7 +175,9 @@ def _print(told: Sequence[dict[str, Any]]) -> None:
 
 
 def _newest(one: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pods of the last time, one for each architecture."""
+    """The pods of the last time, one for each architecture; none that ended before it was asked."""
+    if one["began_at"] is None and not _has_ended(one):
+        return []
     pods: list[dict[str, Any]] = one["pods"]
     return [pod for pod in pods if pod["began_at"] == pods[0]["began_at"]] if pods else []
 

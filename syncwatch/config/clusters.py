@@ -8,8 +8,10 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from syncwatch.config.files import ReadableFile
 from syncwatch.config.kubernetes import (
+    EVERY_ARCHITECTURE,
     Annotations,
     Architecture,
+    Image,
     Labels,
     ObjectName,
     Toleration,
@@ -17,7 +19,7 @@ from syncwatch.config.kubernetes import (
 from syncwatch.config.scalars import Moment, Name, Word
 from syncwatch.config.servers import Section
 
-ALL = "all"
+ALL = EVERY_ARCHITECTURE
 """For `architectures`: all that the cluster's nodes have."""
 
 
@@ -73,8 +75,8 @@ class ProbeSettings(Section):
     )
     look_at_nodes: bool = Field(
         False,
-        description="Ask which nodes hold an image already, and prefer others. Needs the "
-        "permission to list nodes, as `architectures: [all]` does.",
+        description="Ask which nodes hold an image already, and prefer others: what a node holds "
+        "proves nothing. Needs the permission to list nodes, as `architectures: [all]` does.",
     )
     node_selector: Labels = Field({}, description="Only nodes with these labels.")
     tolerations: tuple[Toleration, ...] = Field(
@@ -89,7 +91,7 @@ class ProbeSettings(Section):
     command: tuple[Word, ...] = Field(
         (), description="With `mode: start`: what to start. Default: the image's own command."
     )
-    carrier: Word | None = Field(
+    carrier: Image | None = Field(
         None,
         description="With `mode: pull`: an image of yours that may run (as a pause image). The "
         "image under test is then only mounted, as an image volume (Kubernetes 1.35).",
@@ -108,13 +110,16 @@ class ProbeSettings(Section):
     def _all_or_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if ALL in value and len(value) > 1:
             raise ValueError("`all` beside names; write [all], or the names")
+        if len({*value}) < len(value):
+            raise ValueError("the same architecture twice; remove one")
         return value
 
     @field_validator("architectures")
     @classmethod
     def _within_the_budget(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if len(value) > info.data.get("per_hour", len(value)):
-            raise ValueError("more than per_hour, so that no probe could begin; raise per_hour")
+        for limit in ("per_hour", "at_once"):
+            if len(value) > info.data.get(limit, len(value)):
+                raise ValueError(f"more than {limit}, so that no probe could begin; raise {limit}")
         return value
 
     @property

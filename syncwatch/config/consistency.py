@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from syncwatch.config.scalars import NAME
+from syncwatch.config.kubernetes import ARCHITECTURE, EVERY_ARCHITECTURE
+from syncwatch.config.scalars import NAME, PLATFORM
 from syncwatch.model import Level, ProbeMode
+
+if TYPE_CHECKING:
+    import re
 
 EVERY_OTHER = "*"
 """The destination name whose entry gives defaults for all others."""
@@ -84,6 +88,7 @@ def inconsistencies(raw: object, *, serving: bool) -> list[Problem]:
         *_unknown(destinations, "harbor", "harbors", _names(harbors)),
         *_unknown(destinations, "cluster", "clusters", _names(clusters)),
         *_unprobed(destinations, clusters),
+        *_unmet(destinations, clusters),
     ]
     return [*problems, *(_unproven(harbors) if serving else ())]
 
@@ -137,7 +142,7 @@ def _unknown(
 
 def _unprobed(destinations: Sequence[object], clusters: Sequence[object]) -> Iterator[Problem]:
     """Destinations whose images a node is to pull, in a cluster where none is made to."""
-    probed = {_get(one, "name") for one in clusters if _is_probed(_get(one, "probe"))}
+    probed = [_get(one, "name") for one in clusters if _is_probed(_get(one, "probe"))]
     known = _names(clusters)
     general = next((one for one in destinations if _get(one, "name") == EVERY_OTHER), None)
     for index, item in enumerate(destinations):
@@ -154,6 +159,46 @@ def _unprobed(destinations: Sequence[object], clusters: Sequence[object]) -> Ite
             continue
         where = ("destinations", index, own[0])
         yield Problem(where, f"nothing there can prove pulled; {cure}, or use readable")
+
+
+def _unmet(destinations: Sequence[object], clusters: Sequence[object]) -> Iterator[Problem]:
+    """Destinations none of whose platforms is pulled by a pod that its cluster's probe makes."""
+    probes = {
+        name: _get(one, "probe") for one in clusters if isinstance(name := _get(one, "name"), str)
+    }
+    for index, item in enumerate(destinations):
+        general = _defaults(destinations, item)
+        own = [key for key in ("platforms", "cluster") if _get(item, key) is not None]
+        cluster = _get(item, "cluster") or _get(general, "cluster")
+        probe = probes.get(cluster) if isinstance(cluster, str) else None
+        listed = _get(item if "platforms" in own else general, "platforms")
+        needed = {one.split("/")[1] for one in _like(PLATFORM, listed)}
+        made = set(_like(ARCHITECTURE, _get(probe, "architectures")))
+        if not (own and needed and made and _is_probed(probe)):
+            continue
+        if not made & {*needed, EVERY_ARCHITECTURE}:
+            message = (
+                f"none of its platforms has an architecture that the probe of {cluster} names; "
+                "add one of those to platforms, or one of these to architectures there"
+            )
+            yield Problem(("destinations", index, own[0]), message)
+
+
+def _defaults(destinations: Sequence[object], item: object) -> object:
+    """The entry of "*" whose settings an entry takes over: that of its Harbor before the others."""
+    general = [one for one in destinations if _get(one, "name") == EVERY_OTHER]
+    for harbor in (_get(item, "harbor"), None):
+        for one in general:
+            if _get(one, "harbor") == harbor:
+                return one
+    return None
+
+
+def _like(pattern: re.Pattern[str], given: object) -> list[str]:
+    """A list of such texts; an empty one for whatever else."""
+    items = given if isinstance(given, list | tuple) else ()
+    fitting = [one for one in items if isinstance(one, str) and pattern.fullmatch(one)]
+    return fitting if len(fitting) == len(items) else []
 
 
 def _is_probed(probe: object) -> bool:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
 DURATION_PATTERN = r"^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"
 
 NAME = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+PLATFORM = re.compile("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
 
 _UNITS = {
     "d": timedelta(days=1),
@@ -127,7 +128,7 @@ Platform = Annotated[
     str,
     *like(
         "OS/ARCHITECTURE",
-        "[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?",
+        PLATFORM.pattern,
         "not a platform: write OS/ARCHITECTURE, as linux/amd64",
     ),
 ]

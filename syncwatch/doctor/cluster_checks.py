@@ -49,7 +49,7 @@ def of_cluster(seen: ClusterSeen) -> Iterator[Checked]:
         yield untold("probe pod", subject, "Pods may not be created, so none could be tried.")
         return
     good = f"A pod would be taken in {seen.namespace} (tried without making one)."
-    yield told("probe pod", subject, good, _refused(seen, subject))
+    yield told("probe pod", subject, good, _refused(seen))
 
 
 def _granted(seen: ClusterSeen) -> str:
@@ -63,10 +63,7 @@ def _denied(seen: ClusterSeen, subject: str) -> list[Finding]:
     return [Finding("cluster_forbidden", Severity.ERROR, subject, message, GRANT)]
 
 
-def _refused(seen: ClusterSeen, subject: str) -> list[Finding]:
+def _refused(seen: ClusterSeen) -> list[Finding]:
     if seen.refused is None:
         return []
-    found = findings_of(seen.name, [seen.refused])
-    message = f"A probe's pod would not be taken: {seen.refused.message}"
-    cure = "Let it in: raise the quota, or make an exception for it in the policy that refuses it."
-    return found or [Finding("probe_pod_refused", Severity.ERROR, subject, message, cure)]
+    return findings_of(seen.name, [seen.refused])

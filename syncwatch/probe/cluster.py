@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 SHORTEST = 1.0
 """Seconds that a watch lasts; one that a proxy ends sooner is not asked for again at once."""
 
-WATCH = "watch pods"
+IN_A_ROW = 3
+"""So many pods that are refused are no longer each one's own fault."""
+
+WATCH, CREATE = "watch pods", "create pods"
 LASTING = ("forbidden", "misconfigured")
 """Kinds of trouble that stay until somebody changes something."""
 
@@ -100,6 +103,7 @@ class Cluster:
         self.trouble: dict[str, ClusterError] = {}
         self._name = name
         self._watches = False
+        self._refusals = 0
         self._connection = Connection(
             name, kubeconfig=kubeconfig, context=context, timeout=timeout, allowed=allowed
         )
@@ -110,14 +114,22 @@ class Cluster:
     async def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         """Make a pod; where there is one of that name it is ours, from before."""
         try:
-            with self._minding("create pods"):
+            with self._minding(CREATE):
                 made = await self._connection.ask("POST", self._pods, body=pod)
         except ClusterError as error:
             before = await self._before(pod, error)
             if before is None:
+                self._count_refusal(error)
                 raise
             return before
-        return made or {}
+        self._refusals = 0
+        return self._sound(made or {})
+
+    def _count_refusal(self, error: ClusterError) -> None:
+        """One pod may be refused for what it is; several in a row are the cluster's way."""
+        self._refusals = self._refusals + 1 if error.kind == "refused" else 0
+        if self._refusals >= IN_A_ROW:
+            self.trouble[CREATE] = error
 
     async def _before(self, pod: dict[str, Any], error: ClusterError) -> dict[str, Any] | None:
         if error.kind != "refused" or "already exists" not in error.message:
@@ -127,16 +139,22 @@ class Cluster:
     async def get(self, name: str) -> dict[str, Any] | None:
         """The pod as it is now, None where there is none."""
         with self._minding("get pods"):
-            return await self._connection.ask("GET", f"{self._pods}/{name}")
+            pod = await self._connection.ask("GET", f"{self._pods}/{name}")
+        return self._sound(pod) if pod is not None else None
 
-    async def delete(self, name: str, uid: str, grace_seconds: int) -> None:
-        """Have a pod deleted, by its uid where that is known; gone already is as good."""
+    async def delete(self, name: str, uid: str, grace_seconds: int, *, namespace: str = "") -> None:
+        """Have a pod deleted, by its uid where that is known; gone already is as good.
+
+        `namespace` is where it is, if not where probes are made now.
+        """
+        pods = f"/api/v1/namespaces/{namespace}/pods" if namespace else self._pods
         options: dict[str, Any] = {"gracePeriodSeconds": grace_seconds}
         if uid:
             options["preconditions"] = {"uid": uid}
         try:
-            with self._minding("delete pods"):
-                await self._connection.ask("DELETE", f"{self._pods}/{name}", body=options)
+            # What we may not elsewhere is no trouble of this one.
+            with nullcontext() if namespace else self._minding("delete pods"):
+                await self._connection.ask("DELETE", f"{pods}/{name}", body=options)
         except ClusterError as error:
             # Another pod of that name is not ours to delete.
             if error.kind != "refused" or "uid" not in error.message.lower():
@@ -152,13 +170,17 @@ class Cluster:
     async def pods(self) -> list[dict[str, Any]]:
         """All pods that are labelled as ours."""
         listed, _ = await self._list(self._pods, {"labelSelector": SELECTOR})
-        return listed
+        return [self._sound(one) for one in listed]
 
     async def nodes(self) -> list[Node]:
         """The cluster's nodes; needs the permission to list them."""
         with self._minding("list nodes"):
             listed, _ = await self._list("/api/v1/nodes", {})
-        return [_node(one) for one in listed]
+        try:
+            return [_node(self._sound(one)) for one in listed]
+        except (AttributeError, TypeError):
+            words = f"Cluster {self._name} tells of nodes in a form that is not Kubernetes'."
+            raise ClusterError("server", words) from None
 
     async def may(self, right: Right) -> bool:
         """Whether we are allowed to; everybody may ask that (SelfSubjectAccessReview)."""
@@ -219,7 +241,7 @@ class Cluster:
         except ClusterError as error:
             if error.kind in LASTING:
                 self.trouble[what] = error
-            elif error.kind == "refused":
+            elif error.kind == "refused" and what != CREATE:
                 self.trouble.pop(what, None)
             raise
         self.trouble.pop(what, None)
@@ -229,7 +251,7 @@ class Cluster:
     ) -> str:
         """List all pods, tell of them and of those that are gone; from where on to watch."""
         listed, version = await self._list(self._pods, {"labelSelector": SELECTOR})
-        there = {_name(pod): pod for pod in listed}
+        there = {_name(pod): self._sound(pod) for pod in listed}
         for name in [name for name in known if name not in there]:
             changed(known.pop(name), True)
         for name, pod in there.items():
@@ -281,9 +303,18 @@ class Cluster:
                 raise Gone(self._name) from None
             kind, pod = told.get("type"), told.get("object")
             # An expired version is told so, by a status in a line of its own (410).
-            if kind == "ERROR" or not isinstance(pod, dict):
+            if kind == "ERROR":
                 raise Gone(self._name)
-            yield str(kind), pod
+            yield str(kind), self._sound(pod, named=kind != "BOOKMARK")
+
+    def _sound(self, thing: Any, *, named: bool = True) -> dict[str, Any]:
+        """What the API answered, if it is an object (with a name). Raises ClusterError."""
+        metadata = thing.get("metadata") if isinstance(thing, dict) else None
+        whole = isinstance(metadata, dict) and (not named or isinstance(metadata.get("name"), str))
+        if not whole:
+            words = f"Cluster {self._name} answered with what is no object of Kubernetes."
+            raise ClusterError("server", words)
+        return dict(thing)
 
     async def _list(self, path: str, query: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
         """All items of a list, page by page, and its version; one that expires begins anew."""
@@ -302,9 +333,10 @@ class Cluster:
             page = await self._connection.ask("GET", path, query={**query, "limit": PAGE, **more})
             if page is None:
                 return [], ""
-            listed = page.get("items")
-            items += [one for one in listed if isinstance(one, dict)] if listed else []
-            metadata = page.get("metadata") or {}
+            listed, metadata = page.get("items") or [], page.get("metadata") or {}
+            if not isinstance(listed, list) or not isinstance(metadata, dict):
+                raise ClusterError("server", f"Cluster {self._name} answered with what is no list.")
+            items += [one for one in listed if isinstance(one, dict)]
             going_on = metadata.get("continue") or ""
             if not going_on:
                 break
@@ -329,8 +361,13 @@ def _node(node: dict[str, Any]) -> Node:
 
 
 def _name(thing: dict[str, Any]) -> str:
-    return str((thing.get("metadata") or {}).get("name") or "")
+    return _of_metadata(thing, "name")
 
 
 def _version(thing: dict[str, Any]) -> str:
-    return str((thing.get("metadata") or {}).get("resourceVersion") or "")
+    return _of_metadata(thing, "resourceVersion")
+
+
+def _of_metadata(thing: dict[str, Any], name: str) -> str:
+    metadata = thing.get("metadata")
+    return str(metadata.get(name) or "") if isinstance(metadata, dict) else ""

@@ -27,6 +27,9 @@ BODY_LIMIT = 16 * 1024 * 1024
 WORDS = 500
 """Characters that are told of what an API server said."""
 
+CHECK = "Check it with: kubectl --kubeconfig FILE get pods"
+NO_API = "Let the kubeconfig name the API server itself; no API server redirects."
+
 WAITED_FOR = 5.0
 """Seconds of a Retry-After that are waited for at once."""
 QUIET = 60.0
@@ -129,8 +132,13 @@ class Connection:
                     _request_timeout=within,
                 )
                 async with response:
+                    if response.history:
+                        words = f"Cluster {self.name} sends us elsewhere ({response.status})."
+                        raise ClusterError("misconfigured", words, cure=NO_API)
                     if response.status == 401:
                         self._opening.refused(client)
+                    else:
+                        self._opening.taken(client)
                     yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Its text may hold the URL with a token in it; the kind of error is enough.
@@ -139,6 +147,10 @@ class Connection:
             raise ClusterError(
                 "unreachable", f"Cluster {self.name} does not answer ({told})."
             ) from None
+        except ValueError:
+            # As of a credential with a character that no header may have; its text would show it.
+            words = f"Cluster {self.name} cannot be asked with what its kubeconfig says."
+            raise ClusterError("misconfigured", words, cure=CHECK) from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()

@@ -83,6 +83,11 @@ class _Facts:
     def where(self) -> str:
         return f"node {self.node}" if self.node else "a node"
 
+    @property
+    def began(self) -> bool:
+        """Whether its node began to pull this image, and not only the carrier's."""
+        return any(one == "Pulling" and f'"{self.image}"' in text for one, text in self.events)
+
     def told(self, reason: str) -> str | None:
         """The message of the first event of a reason; None where there is none."""
         return next((message for one, message in self.events if one == reason), None)
@@ -132,7 +137,7 @@ def _pulled(facts: _Facts, *, held: bool) -> Judgement | None:
         ),
         None,
     )
-    if message is None or facts.told("Pulling") is None:
+    if message is None or not facts.began:
         return None
     served = _digest_of(facts.container.get("imageID"))
     by_digest = facts.image.endswith(f"@{facts.digest}")
@@ -228,7 +233,7 @@ def _hopeless(facts: _Facts) -> Judgement | None:
 
 def _given_up(facts: _Facts) -> Judgement:
     """The time is over."""
-    if facts.told("Pulling") is not None:
+    if facts.began:
         words = (
             f"{_capital(facts.where)} began to pull it and said nothing more: the registry may "
             "hang, the image be large, or the node wait for another pull"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from syncwatch.model import HOUR
+from syncwatch.model import HOUR, MINUTE
 
 if TYPE_CHECKING:
     from syncwatch.model import Millis
+
+
+HUNG_FIRST, HUNG_LONGEST = 5 * MINUTE, HOUR
+"""How long a cluster is left alone after a pull that hung: its node pulls nothing else either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the limits leave: pods begun within the hour, the first at `first_at`, and under way."""
+    """What the limits leave: pods begun within the hour, the first at `first_at`, and under way;
+    `hung` in a row before nothing else was pulled, the last at `hung_at`."""
 
     limits: Limits
     spent: int
     first_at: Millis | None
     under_way: int
+    hung: int
+    hung_at: Millis
+
+    @property
+    def left_alone_until(self) -> Millis:
+        """The longer, the more pulls hung: a pull goes on when its pod is gone."""
+        if not self.hung:
+            return 0
+        return self.hung_at + min(HUNG_FIRST << min(self.hung - 1, 8), HUNG_LONGEST)
 
     @property
     def is_over(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from syncwatch.model import MINUTE
+from syncwatch.probe.pod import ANY_OF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -32,7 +33,10 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A pod for each of `architectures` ("": whichever), rather not on one of the `holders`."""
+    """A pod for each of `architectures`, rather not on one of the `holders`.
+
+    "" is for whichever node, and several joined by a comma for one of any of these.
+    """
 
     architectures: tuple[str, ...]
     holders: frozenset[str] = frozenset()
@@ -63,9 +67,12 @@ class Nodes:
         if self._every:
             usable = [one for one in nodes if one.ready and one.schedulable and one.os == "linux"]
             named = tuple(sorted({one.architecture for one in usable})) or ("",)
-        fitting = tuple(one for one in named if not needed or one in needed or not one)
+        if needed:
+            # A node of an architecture that nobody asks it for would be right to refuse it.
+            fitting = tuple(one for one in named if one in needed)
+            named = fitting or (ANY_OF.join(sorted(needed)),)
         holding = [one.name for one in nodes if _holds(one, digest)]
-        return Wanted(fitting or ("",), frozenset(holding))
+        return Wanted(named, frozenset(holding))
 
     async def _list(self, asked: Asked) -> list[Node]:
         if not (self._every or self._look):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+IN_VAIN, REFUSED_FOR = 2, 10.0
+"""After so many refusals of what was just read it is not read for so many seconds."""
+
+
 class Client:
     """The library's client, as one reading of the configuration made it."""
 
@@ -26,6 +31,7 @@ class Client:
         self.api = api
         self.read_of = read_of
         self.users = 0
+        self.was_taken = False
 
 
 class Opening:
@@ -46,6 +52,9 @@ class Opening:
         self._client: Client | None = None
         self._reading: asyncio.Task[Any] | None = None
         self._reading_of: float | None = None
+        self._in_vain = 0
+        self._not_before = 0.0
+        self._refused_of: float | None = None
         self._gate = asyncio.Lock()
 
     @asynccontextmanager
@@ -61,9 +70,21 @@ class Opening:
                 await client.api.close()
 
     def refused(self, client: Client) -> None:
-        """Its credential was not taken: the next request reads the configuration anew."""
-        if self._client is client:
-            self._client = None
+        """Its credential was not taken: the next request reads the configuration anew.
+
+        One that was never taken and is refused again is not read all the time: that may run a
+        program.
+        """
+        if self._client is not client:
+            return
+        self._client = None
+        self._in_vain = 0 if client.was_taken else self._in_vain + 1
+        if self._in_vain >= IN_VAIN:
+            self._not_before, self._refused_of = time.monotonic() + REFUSED_FOR, client.read_of
+
+    def taken(self, client: Client) -> None:
+        """Its credential is good."""
+        client.was_taken, self._in_vain = True, 0
 
     async def close(self) -> None:
         """End all connections."""
@@ -81,8 +102,14 @@ class Opening:
                 if not before.users:
                     await before.api.close()
             if self._client is None:
+                self._mind_refusals(changed)
                 self._client = Client(await self._read(changed), changed)
             return self._client
+
+    def _mind_refusals(self, changed: float | None) -> None:
+        if changed == self._refused_of and time.monotonic() < self._not_before:
+            words = f"Cluster {self._name} does not accept the credential, as it just said."
+            raise ClusterError("unauthorized", words)
 
     def _changed_at(self) -> float | None:
         try:
@@ -122,6 +149,8 @@ class Opening:
                 )
             else:
                 library.config.load_incluster_config(client_configuration=settings)
+            # A file ends with a newline, mostly; a header may not.
+            settings.api_key = {name: key.strip() for name, key in settings.api_key.items()}
             return library.client.ApiClient(configuration=settings)
         except Exception as error:  # noqa: BLE001 - whatever a kubeconfig may hold
             raise self._misconfigured(error) from None

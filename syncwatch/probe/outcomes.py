@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncwatch.model import MINUTE, SECOND, Pulling
+from syncwatch.model import HOUR, MINUTE, SECOND, Pulling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from syncwatch.model import Millis
+    from syncwatch.store.probes import SoFar
 
 WORST_FIRST = (
     Pulling.CORRUPT,
@@ -33,14 +34,19 @@ OPEN_STEPS = (30, 120, 600, 1800, 3600)
 TRIES = 4
 """How often is tried what nobody's level depends on."""
 
+LONGEST_STEP = HOUR
+
+NO_IMAGE = "not_an_image"
+"""The cause where no node can pull it at all."""
 HELD = "held"
 """The cause where the node held the image before."""
 
-SETTLED = frozenset({"not_an_image", "too_large", "not_proven", "invalid_name"})
-"""Causes that no other pod would change."""
+SETTLED = frozenset({"too_large", "not_proven", "invalid_name"})
+"""Causes that no other pod would change, but a corrected configuration: looked at again hourly
+where a level asks for it."""
 
 
-OF_THE_CLUSTER = frozenset({"forbidden", "misconfigured", "cluster_away", "not_made"})
+OF_THE_CLUSTER = frozenset({"forbidden", "misconfigured", "cluster_away", "not_made", "moved"})
 """Causes that say nothing of the image: no try of it is spent on them."""
 
 OF_THE_CLUSTER_AFTER = MINUTE
@@ -69,21 +75,23 @@ def attempts_with(told: Told, before: int) -> int:
 
 
 def again_at(
-    told: Told, *, attempts: int, required: bool, again_after: Millis | None, now: Millis
+    told: Told, so_far: SoFar, *, attempts: int, again_after: Millis | None, now: Millis
 ) -> Millis | None:
     """When the next probe of the same digest is due; None for never.
 
     `attempts` are those in a row that were not pulled, with this one.
     """
-    if told.result is Pulling.PULLED:
+    if told.result is Pulling.PULLED or (told.cause == HELD and so_far.proved):
         return None if again_after is None else now + again_after
     if told.cause in OF_THE_CLUSTER:
         return now + OF_THE_CLUSTER_AFTER
-    if told.cause in SETTLED or (attempts >= TRIES and not required):
+    if told.cause == NO_IMAGE or (not so_far.required and attempts >= TRIES):
         return None
+    if told.cause in SETTLED:
+        return now + LONGEST_STEP if so_far.required else None
     if told.result is Pulling.UNREACHABLE and attempts == 1:
         return now + CONFIRMED_AFTER
     steps = OPEN_STEPS if told.result is Pulling.INCONCLUSIVE else REFUSED_STEPS
     seconds = steps[min(attempts, len(steps)) - 1]
     # A node that holds it is the same one in a minute, most likely.
-    return now + max(seconds, steps[-1] if told.cause == HELD else 0) * SECOND
+    return now + (LONGEST_STEP if told.cause == HELD else seconds * SECOND)

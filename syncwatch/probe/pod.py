@@ -40,6 +40,9 @@ DEADLINE_MARGIN = 30
 GRACE_SECONDS = 2
 """How long a program that runs may take to end."""
 
+ANY_OF = ","
+"""Between architectures of which any will do."""
+
 HOSTNAME = "kubernetes.io/hostname"
 ARCHITECTURE = "kubernetes.io/arch"
 OS = "kubernetes.io/os"
@@ -49,8 +52,8 @@ OS = "kubernetes.io/os"
 class Order:
     """One pod that is to be made.
 
-    `image` is the full reference, by digest; `architecture` "" for whichever; nodes to `avoid` hold
-    the image already.
+    `image` is the full reference, by digest; `architecture` "" for whichever, or several of which
+    any will do (`ANY_OF`); nodes to `avoid` hold the image already.
     """
 
     name: str
@@ -183,19 +186,27 @@ def _container(order: Order, manner: Manner) -> dict[str, Any]:
 
 
 def _node_selector(order: Order, manner: Manner) -> dict[str, str]:
-    chosen = {ARCHITECTURE: order.architecture} if order.architecture else {}
+    one = order.architecture and ANY_OF not in order.architecture
+    chosen = {ARCHITECTURE: order.architecture} if one else {}
     return {OS: "linux", **manner.node_selector, **chosen}
 
 
 def _affinity(order: Order, manner: Manner) -> dict[str, Any]:
     affinity: dict[str, Any] = {}
+    of_node: dict[str, Any] = {}
     if order.avoid:
         other = {"key": HOSTNAME, "operator": "NotIn", "values": list(order.avoid)}
-        affinity["nodeAffinity"] = {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {"weight": 100, "preference": {"matchExpressions": [other]}}
-            ]
+        of_node["preferredDuringSchedulingIgnoredDuringExecution"] = [
+            {"weight": 100, "preference": {"matchExpressions": [other]}}
+        ]
+    if ANY_OF in order.architecture:
+        any_of = order.architecture.split(ANY_OF)
+        fitting = {"key": ARCHITECTURE, "operator": "In", "values": any_of}
+        of_node["requiredDuringSchedulingIgnoredDuringExecution"] = {
+            "nodeSelectorTerms": [{"matchExpressions": [fitting]}]
         }
+    if of_node:
+        affinity["nodeAffinity"] = of_node
     if manner.one_per_node:
         affinity["podAntiAffinity"] = {
             "requiredDuringSchedulingIgnoredDuringExecution": [

@@ -18,7 +18,9 @@ from syncwatch.probe import pod as pods_of
 from syncwatch.probe.admitting import Admission
 from syncwatch.probe.limits import Room
 from syncwatch.probe.outcomes import Told, again_at, attempts_with, together
+from syncwatch.probe.trouble import is_away
 from syncwatch.store import pods, probes
+from syncwatch.store.probes import SoFar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -44,6 +46,9 @@ LOOK_EVERY = 0.5
 """Seconds between turns while a look is waited for."""
 LONGEST = 5.0
 """Seconds between turns at most: the configuration of a destination may have changed."""
+
+HUNG_KNOWN = 10
+"""Pulls in a row that hung, which are told apart."""
 
 TAKEN = 50
 """Probes that are looked at in one turn."""
@@ -111,37 +116,27 @@ class Prober:
 
         def write(connection: Connection) -> set[int]:
             woken: set[int] = set()
-            for probe_id, attempts, required in probes.judged(connection, self._name):
+            for so_far in probes.judged(connection, self._name):
                 ended = [
                     Told(one.result, one.cause, one.message)
-                    for one in pods.of_last(connection, probe_id)
+                    for one in pods.of_last(connection, so_far.id)
                     if one.result is not None
                 ]
-                woken |= self._write_end(connection, probe_id, ended, (attempts, required), now)
+                woken |= self._write_end(connection, so_far, ended, now)
             return woken
 
         self._wake(await self._database.write(write))
 
     def _write_end(
-        self,
-        connection: Connection,
-        probe_id: int,
-        ended: Sequence[Told],
-        so_far: tuple[int, bool],
-        now: Millis,
+        self, connection: Connection, so_far: SoFar, ended: Sequence[Told], now: Millis
     ) -> set[int]:
         told = together(ended)
-        before, required = so_far
-        attempts = attempts_with(told, before)
+        attempts = attempts_with(told, so_far.attempts)
         due_at = again_at(
-            told,
-            attempts=attempts,
-            required=required,
-            again_after=self._limits.again_after,
-            now=now,
+            told, so_far, attempts=attempts, again_after=self._limits.again_after, now=now
         )
         outcome = probes.Outcome(told.result, told.cause, told.message, attempts, due_at)
-        return probes.end(connection, probe_id, outcome, now)
+        return probes.end(connection, so_far.id, outcome, now)
 
     def _wake(self, destinations: set[int]) -> None:
         for destination_id in destinations:
@@ -153,11 +148,17 @@ class Prober:
         if not sites or not self._under_way.may_begin(now):
             return LONGEST
         room = await self._room(now)
+        if now < room.left_alone_until:
+            return LONGEST
         due = await self._database.read(lambda c: probes.due(c, list(sites), now, TAKEN))
+        pulling = {one.digest for one in await self._left() if one.ended_at is None}
         waits = False
         for one in due:
             if room.is_over:
                 break
+            if one.digest in pulling:
+                # From another place: who pulls second on a node may find there what the first did.
+                continue
             decided = await self._database.write(
                 partial(self._admission.decide, due=one, site=sites[one.destination_id], now=now)
             )
@@ -172,6 +173,7 @@ class Prober:
                     # Or smaller ones would have its turn, again and again.
                     return LONGEST
                 room = room.less(begun)
+                pulling.add(one.digest)
             else:
                 await self._leave(one, decided, now)
         if waits:
@@ -185,9 +187,10 @@ class Prober:
         """What the limits leave."""
 
         def read(connection: Connection) -> Room:
-            spent, first_at = pods.spent(connection, self._name, now - HOUR)
-            under_way = len(pods.left(connection, self._name))
-            return Room(self._limits, spent, first_at, under_way)
+            spent, first_at = pods.spent(connection, self._name, now - HOUR, now)
+            under_way = [one for one in pods.left(connection, self._name) if one.ended_at is None]
+            hung = pods.hung(connection, self._name, HUNG_KNOWN)
+            return Room(self._limits, spent, first_at, len(under_way), *hung)
 
         return await self._database.read(read)
 
@@ -201,8 +204,8 @@ class Prober:
                 return set()
             if not probes.begin(connection, due.id, now):
                 return set()
-            so_far = (due.attempts, due.required)
-            return self._write_end(connection, due.id, [told], so_far, now)
+            so_far = SoFar(due.id, due.attempts, due.required, due.proved)
+            return self._write_end(connection, so_far, [told], now)
 
         self._wake(await self._database.write(write))
 
@@ -231,8 +234,9 @@ class Prober:
                     holders=holders,
                 )
                 pods.make(connection, due.id, self._name, due.destination_id, made, now)
-            words = f"A pod in {self._name} is to pull {site.image(due)}."
-            probes.tell(connection, due.id, "probe", words, now)
+            if due.asked or not due.tried:
+                words = f"A pod in {self._name} is to pull {site.image(due)}."
+                probes.tell(connection, due.id, "probe", words, now)
             return True
 
         if not await self._database.write(write):
@@ -244,17 +248,14 @@ class Prober:
     async def _tell(self, sites: Mapping[int, Site], trouble: Sequence[ClusterError]) -> None:
         now = self._clock.now()
 
-        def read(connection: Connection) -> tuple[probes.Queue, int]:
-            left = [one for one in pods.left(connection, self._name) if one.ended_at is None]
-            return probes.queue(connection, list(sites), now), len(left)
-
-        queue, under_way = await self._database.read(read)
+        queue = await self._database.read(lambda c: probes.queue(c, list(sites), now))
+        room = await self._room(now)
         figures = ClusterFigures(
-            up=not trouble,
+            up=not any(map(is_away, trouble)),
             waiting=queue.waiting,
             oldest_at=queue.oldest_at,
-            under_way=under_way,
-            budget_left=(await self._room(now)).budget_left,
+            under_way=room.under_way,
+            budget_left=room.budget_left,
         )
         names = {one.destination.name for one in sites.values()}
         await self._telling.stands(figures, names, trouble)

@@ -23,8 +23,24 @@ _FINDINGS = {
         "cluster_misconfigured",
         "Correct the kubeconfig or context of the cluster, and reload.",
     ),
+    "refused": (
+        "probe_pod_refused",
+        "Let it in: raise the quota, or make an exception for it in the policy that refuses it.",
+    ),
+    "left": (
+        "probe_pods_left",
+        "Look at it with kubectl get pod -o yaml: a finalizer or a node that is gone holds it.",
+    ),
 }
-"""The finding for each kind of trouble with a cluster; what it refused is one pod's."""
+"""The finding for each kind of trouble with a cluster."""
+
+OF_PODS = frozenset({"refused", "left"})
+"""Kinds that are about single pods, whatever the cluster does otherwise."""
+
+
+def is_away(error: ClusterError) -> bool:
+    """Whether the cluster as such does not answer, or does not let us do what probes need."""
+    return error.kind not in OF_PODS
 
 
 def findings_of(cluster: str, errors: Iterable[ClusterError]) -> list[Finding]:

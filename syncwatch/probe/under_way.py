@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from syncwatch.errors import ClusterError
-from syncwatch.model import HOUR, MINUTE, SECOND, ProbeMode, Pulling
+from syncwatch.model import MINUTE, SECOND, ProbeMode, Pulling
 from syncwatch.probe import pod as pods_of
 from syncwatch.probe.cluster import LASTING, WATCH
 from syncwatch.probe.judging import judge
@@ -41,9 +41,6 @@ AWAY_FOR = MINUTE
 SILENT_FOR = 5 * SECOND
 """After so long without a word of the watch a pod is asked for."""
 
-HUNG_FIRST, HUNG_LONGEST = 5 * MINUTE, HOUR
-"""How long a cluster is left alone after a pull that hung: its node pulls nothing else either."""
-
 LASTING_QUIET = MINUTE
 """How long no pod is begun while the cluster does not let us do what a pod needs."""
 
@@ -52,6 +49,12 @@ NOT_TAKEN = ("refused", *LASTING)
 
 STUCK_FOR = MINUTE
 """So long after its judgement a pod that does not end is deleted without its node's leave."""
+
+STUCK_TOLD, STUCK_MOST = 5 * MINUTE, 10
+"""After so long it is told, and with so many of them no more are made."""
+
+SHORTEST_PAUSE, LONGEST_PAUSE = SECOND // 4, 5 * SECOND
+"""Between two questions about one pod."""
 
 AT_ONCE = 8
 """Questions to the cluster at a time."""
@@ -70,7 +73,7 @@ class Cluster(Protocol):
         """The pod as it is now."""
         ...
 
-    async def delete(self, name: str, uid: str, grace_seconds: int) -> None:
+    async def delete(self, name: str, uid: str, grace_seconds: int, *, namespace: str = "") -> None:
         """Have it deleted; one that is gone is fine."""
         ...
 
@@ -97,16 +100,19 @@ class _Known:
 
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     heard_at: dict[str, Millis] = field(default_factory=dict)
+    asked_again_at: dict[str, Millis] = field(default_factory=dict)
     gone: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def keep(self, name: str, pod: dict[str, Any], now: Millis) -> None:
         """It is so now."""
+        if self.pods.get(name) != pod:
+            self.asked_again_at.pop(name, None)
         self.pods[name], self.heard_at[name] = pod, now
 
     def forget(self, name: str) -> None:
         """Nobody asks for it any more."""
-        self.pods.pop(name, None)
-        self.heard_at.pop(name, None)
+        for known in (self.pods, self.heard_at, self.asked_again_at):
+            known.pop(name, None)
 
     def lose(self, name: str, pod: dict[str, Any]) -> None:
         """It is gone, and was like this."""
@@ -133,7 +139,6 @@ class UnderWay:
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
-        self._left_alone_until: Millis = 0
         self._denied_until: Millis = 0
         self._met: list[ClusterError] = []
         self._name = name
@@ -146,19 +151,20 @@ class UnderWay:
         self._wake = wake
         self._known = _Known()
         self._watching: asyncio.Task[None] | None = None
-        self._deleted: set[str] = set()
+        self._deleted: dict[str, Millis] = {}
+        self._stuck: list[str] = []
         self._names: dict[int, str] = {}
-        self._hung = 0
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     @property
     def trouble(self) -> list[ClusterError]:
         """What the cluster did not let us do since the last `follow`, and does not as it stands."""
-        return [*self._cluster.trouble.values(), *self._met]
+        stuck = [_left(self._name, self._stuck)] if self._stuck else []
+        return [*self._cluster.trouble.values(), *self._met, *stuck]
 
     def may_begin(self, now: Millis) -> bool:
-        """Whether more pods are of use: the watch goes, nothing went wrong, no pull hung lately."""
-        if self._met or WATCH in self._cluster.trouble or now < self._left_alone_until:
+        """Whether more pods are of use: the watch goes, nothing went wrong, few do not go."""
+        if self._met or WATCH in self._cluster.trouble or len(self._stuck) >= STUCK_MOST:
             return False
         return not self._cluster.trouble or now >= self._denied_until
 
@@ -166,16 +172,28 @@ class UnderWay:
         """Judge what can be judged, delete what was."""
         self._met = []
         self._known.keep_of({one.name for one in rows})
+        long_ago = self._clock.now() - STUCK_TOLD
+        self._stuck = [one.name for one in rows if (one.ended_at or long_ago) < long_ago]
         self._names = {one.destination.id: one.destination.name for one in sites.values()}
-        if self._watching is None:
+        self._watch()
+        await asyncio.gather(*(self._guarded(self._follow, one, sites) for one in rows))
+        await self._guarded(self._reap, {one.name for one in rows})
+
+    def _watch(self) -> None:
+        """Watch, and begin anew where a watch ended: it is to go on for ever."""
+        ended = self._watching
+        if ended is not None and ended.done() and not ended.cancelled():
+            error = ended.exception()
+            log.error("watch_crashed", cluster=self._name, error=type(error).__name__)
+            words = f"The watch of cluster {self._name} broke ({type(error).__name__})."
+            self._met.append(ClusterError("server", words))
+        if ended is None or ended.done():
             self._watching = asyncio.create_task(self._cluster.watch(self._changed), name="watch")
-        await asyncio.gather(*(self._guarded(self._follow(one, sites)) for one in rows))
-        await self._guarded(self._reap({one.name for one in rows}))
 
     async def make(self, rows: Sequence[Pod]) -> None:
         """Make pods that were written down; what goes wrong is met again as they are followed."""
         for row in rows:
-            await self._guarded(self._make(row))
+            await self._guarded(self._make, row)
 
     async def stop(self) -> None:
         """End the watch; pods are judged after the next start, by whoever has them then."""
@@ -193,10 +211,10 @@ class UnderWay:
             self._known.keep(name, pod, self._clock.now())
         self._wake()
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[..., Awaitable[None]], *given: Any) -> None:
         async with self._gate:
             try:
-                await work
+                await work(*given)
             except ClusterError as error:
                 self.mind(error)
 
@@ -207,11 +225,11 @@ class UnderWay:
             self._denied_until = self._clock.now() + LASTING_QUIET
 
     async def _follow(self, row: Pod, sites: Mapping[int, Site]) -> None:
-        if row.ended_at is not None:
-            await self._remove(row)
-            return
         if row.namespace != self._namespace:
             await self._lose(row, sites)
+            return
+        if row.ended_at is not None:
+            await self._remove(row)
             return
         try:
             judged = await self._judged(row)
@@ -226,14 +244,25 @@ class UnderWay:
     async def _lose(self, row: Pod, sites: Mapping[int, Site]) -> None:
         """Its namespace is no longer ours by the configuration: nothing more can be known of it."""
         words = f"Its pod is in {row.namespace}, and probes are made in {self._namespace} now."
-        lost = pods.Ended(Pulling.INCONCLUSIVE, "moved", words, "", None)
-        await self._end(row, lost, sites)
+        await self._end(row, pods.Ended(Pulling.INCONCLUSIVE, "moved", words, "", None), sites)
+        try:
+            await self._cluster.delete(row.name, "", 0, namespace=row.namespace)
+        except ClusterError as error:
+            if error.kind not in LASTING:
+                raise
+            # We may not there any more; its own deadline ends it.
+            log.warning("probe_pod_left", namespace=row.namespace, pod=row.name, error=str(error))
         now = self._clock.now()
         await self._database.write(lambda c: pods.gone(c, row.id, now))
 
     async def _judged(self, row: Pod) -> pods.Ended | None:
-        """What became of it, None while nothing can be said."""
+        """What became of it, None while nothing can be said.
+
+        The longer it is silent, the less often it is asked for; at once where the watch tells.
+        """
         now = self._clock.now()
+        if now < min(self._known.asked_again_at.get(row.name, 0), row.deadline_at):
+            return None
         pod = await self._pod(row.name, now)
         gone = pod is None and row.name in self._known.gone
         if pod is None and not gone:
@@ -244,6 +273,7 @@ class UnderWay:
             except ClusterError as error:
                 return self._not_made(error)
             self._known.keep(row.name, pod, now)
+        self._known.asked_again_at[row.name] = now + _pause(now - row.began_at)
         # Its events outlive it.
         pod = pod or self._known.gone.get(row.name, {})
         uid = _uid(pod)
@@ -310,38 +340,34 @@ class UnderWay:
             cause=ended.cause,
             message=ended.message,
         )
-        self._mind_hangs(ended, now)
-
-    def _mind_hangs(self, ended: pods.Ended, now: Millis) -> None:
-        """A pull that hangs goes on when its pod is gone, and no other begins on that node."""
-        if ended.cause == "hung":
-            self._left_alone_until = now + min(HUNG_FIRST << min(self._hung, 8), HUNG_LONGEST)
-            self._hung += 1
-        elif ended.result is Pulling.PULLED:
-            self._left_alone_until = self._hung = 0
 
     async def _remove(self, row: Pod) -> None:
         """Delete the pod, and remember when the cluster has it no more."""
+        now = self._clock.now()
         pod = self._known.pods.get(row.name)
-        if pod is None or row.name in self._deleted:
+        if row.name in self._deleted:
+            if now < self._deleted[row.name]:
+                return
+            pod = await self._cluster.get(row.name)
+        elif pod is None:
             pod = await self._cluster.get(row.name)
         if pod is not None:
-            if "deletionTimestamp" not in pod.get("metadata", {}):
-                await self._cluster.delete(row.name, _uid(pod), pods_of.grace_seconds(pod))
-            elif self._clock.now() > (row.ended_at or 0) + STUCK_FOR:
-                # Its node is gone, or does not get on with it.
-                await self._cluster.delete(row.name, _uid(pod), 0)
-            self._deleted.add(row.name)
+            # Its node is gone, or does not get on with it: then without its leave.
+            waits = now <= (row.ended_at or now) + STUCK_FOR
+            going = "deletionTimestamp" in pod.get("metadata", {})
+            if not going or not waits:
+                grace = pods_of.grace_seconds(pod) if waits else 0
+                await self._cluster.delete(row.name, _uid(pod), grace)
+            self._deleted[row.name] = now + _pause(now - (row.ended_at or now))
             pod = await self._cluster.get(row.name)
         if pod is None:
-            now = self._clock.now()
             await self._database.write(lambda c: pods.gone(c, row.id, now))
             self._forget(row.name)
 
     def _forget(self, name: str) -> None:
         self._known.forget(name)
         self._known.gone.pop(name, None)
-        self._deleted.discard(name)
+        self._deleted.pop(name, None)
 
     async def _reap(self, ours: set[str]) -> None:
         """Delete what a crash, or another installation that is gone, left past its time."""
@@ -378,6 +404,17 @@ class UnderWay:
 
 
 _NOT_MADE = "There is no such pod, and none is made any more."
+
+
+def _pause(since: Millis) -> Millis:
+    """How long nothing is asked of a pod after so long."""
+    return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, since // 10))
+
+
+def _left(cluster: str, names: Sequence[str]) -> ClusterError:
+    told = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+    words = f"Pods of probes that were deleted in cluster {cluster} do not go: {told}."
+    return ClusterError("left", words)
 
 
 def _uid(pod: Mapping[str, Any]) -> str:

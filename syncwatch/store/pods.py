@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from syncwatch.model import Pulling
 from syncwatch.store.probe_schema import pods, probes
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from syncwatch.model import Millis
 
+
+HUNG = "hung"
+"""The cause where a pull began and nothing more was said."""
 
 NEVER_MADE = ("forbidden", "misconfigured")
 """Causes of pods for which there was no leave: they cost the cluster nothing."""
@@ -151,11 +154,65 @@ def gone(connection: Connection, pod_id: int, now: Millis) -> None:
     connection.execute(update(pods).where(pods.c.id == pod_id).values(gone_at=now))
 
 
-def spent(connection: Connection, cluster: str, since: Millis) -> tuple[int, Millis | None]:
+def abandon(
+    connection: Connection, configured: Collection[str], before: Millis, now: Millis
+) -> list[tuple[str, str, str]]:
+    """Give up pods of clusters that nobody has configured, whose deadline was long ago.
+
+    Their probes are due again, for whichever cluster has the destination now. (cluster, namespace,
+    name) of each.
+    """
+    its = and_(
+        pods.c.gone_at.is_(None),
+        pods.c.deadline_at < before,
+        pods.c.cluster.not_in(list(configured)),
+    )
+    found = connection.execute(
+        select(pods.c.id, pods.c.probe_id, pods.c.cluster, pods.c.namespace, pods.c.name).where(its)
+    ).all()
+    lost = Ended(Pulling.INCONCLUSIVE, "moved", "Its cluster is configured no more.", "", None)
+    for row in found:
+        end(connection, row.id, lost, now)
+        gone(connection, row.id, now)
+        connection.execute(
+            update(probes)
+            .where(probes.c.id == row.probe_id, probes.c.began_at.is_not(None))
+            .values(began_at=None, due_at=now)
+        )
+    return [(row.cluster, row.namespace, row.name) for row in found]
+
+
+def hung(connection: Connection, cluster: str, limit: int) -> tuple[int, Millis]:
+    """How many of a cluster's newest pods in a row hung, and when the last of them was judged."""
+    query = (
+        select(pods.c.cause, pods.c.ended_at)
+        .where(
+            pods.c.cluster == cluster,
+            pods.c.ended_at.is_not(None),
+            or_(pods.c.cause == HUNG, pods.c.result == Pulling.PULLED),
+        )
+        .order_by(pods.c.ended_at.desc(), pods.c.id.desc())
+        .limit(limit)
+    )
+    count, last = 0, 0
+    for row in connection.execute(query):
+        if row.cause != HUNG:
+            break
+        count, last = count + 1, max(last, row.ended_at)
+    return count, last
+
+
+def spent(
+    connection: Connection, cluster: str, since: Millis, now: Millis
+) -> tuple[int, Millis | None]:
     """How many pods began in a cluster since a moment, and when the first of them did."""
     row = connection.execute(
         select(func.count(), func.min(pods.c.began_at)).where(
-            pods.c.cluster == cluster, pods.c.began_at > since, pods.c.cause.not_in(NEVER_MADE)
+            pods.c.cluster == cluster,
+            pods.c.began_at > since,
+            # A clock that was set back has no pods of the future.
+            pods.c.began_at <= now,
+            pods.c.cause.not_in(NEVER_MADE),
         )
     ).one()
     return int(row[0]), row[1]

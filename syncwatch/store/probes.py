@@ -34,7 +34,8 @@ STEP = 200
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A probe that is to begin; `asked` says that somebody waits for it."""
+    """A probe that is to begin; `asked` says that somebody waits for it, `tried` that the last one
+    came to something."""
 
     id: int
     destination_id: int
@@ -47,6 +48,7 @@ class Due:
     asked: bool
     proved: bool
     attempts: int
+    tried: bool
 
     @property
     def key(self) -> Key:
@@ -87,17 +89,20 @@ class Wanted:
 def want(connection: Connection, wanted: Wanted, now: Millis) -> bool:
     """Have a digest probed, unless it was; True where it is due by this.
 
-    One that was pulled, or whose next attempt is planned, is left as it is.
+    One that was pulled, whose next attempt is planned, or that has had all its attempts, is left as
+    it is, until a level asks for it.
     """
     row = _row(connection, wanted.key)
     if row is None:
         return _insert(connection, wanted, now)
     if wanted.content is not None and row.is_image is None:
         know(connection, wanted.key, wanted.content)
-    if wanted.required and not row.required:
+    newly_required = wanted.required and not row.required
+    if newly_required:
         _set(connection, row.id, required=True)
     idle = row.due_at is None and row.began_at is None and row.proved_at is None
-    if not idle or row.is_image is False or _is_no_image(wanted.content):
+    tried = row.result is not None and not newly_required
+    if not idle or tried or row.is_image is False or _is_no_image(wanted.content):
         return False
     _set(connection, row.id, due_at=now, reference=wanted.reference)
     return True
@@ -222,6 +227,7 @@ def due(
             asked=bool(row.asked),
             proved=row.proved_at is not None,
             attempts=row.attempts,
+            tried=row.result is not None,
         )
         for row in connection.execute(query)
     ]
@@ -286,18 +292,31 @@ def begin(connection: Connection, probe_id: int, now: Millis) -> bool:
     return bool(begun.rowcount)
 
 
-def judged(connection: Connection, cluster: str) -> list[tuple[int, int, bool]]:
-    """(id, attempts, required) of a cluster's probes under way whose pods have all been judged."""
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What is known of a probe that ends: `attempts` in a row were in vain before it."""
+
+    id: int
+    attempts: int
+    required: bool
+    proved: bool
+
+
+def judged(connection: Connection, cluster: str) -> list[SoFar]:
+    """A cluster's probes under way whose pods have all been judged."""
     table = probes.c
     its = (pods.c.probe_id == table.id, pods.c.began_at >= table.began_at)
     made = select(pods.c.id).where(*its, pods.c.cluster == cluster)
     left = select(pods.c.id).where(*its, pods.c.ended_at.is_(None))
     query = (
-        select(table.id, table.attempts, table.required)
+        select(table.id, table.attempts, table.required, table.proved_at)
         .where(table.began_at.is_not(None))
         .where(made.exists(), ~left.exists())
     )
-    return [(row.id, row.attempts, row.required) for row in connection.execute(query)]
+    return [
+        SoFar(row.id, row.attempts, row.required, row.proved_at is not None)
+        for row in connection.execute(query)
+    ]
 
 
 def end(connection: Connection, probe_id: int, outcome: Outcome, now: Millis) -> set[int]:
@@ -334,8 +353,10 @@ def _wake(
 ) -> set[int]:
     """Have it looked at once more; closely, where the kubelet did not find what we had found."""
     ids = _waiting(connection, row)
-    for expectation_id in ids:
-        rows.note(connection, expectation_id, now, f"probe/{outcome.result}", outcome.message)
+    # The same again is no news, however often it is tried.
+    if (row.result, row.message) != (outcome.result, outcome.message):
+        for expectation_id in ids:
+            rows.note(connection, expectation_id, now, f"probe/{outcome.result}", outcome.message)
     if not ids:
         return set()
     table = expectations.c

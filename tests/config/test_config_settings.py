@@ -14,6 +14,7 @@ from syncwatch.config import (
     DestinationSettings,
     HarborSettings,
     Login,
+    ProbeSettings,
     Settings,
     WebhookSettings,
     format_duration,
@@ -278,6 +279,39 @@ def test_settings_built_in_code_obey_the_same_rules() -> None:
         built(destinations=(DestinationSettings(name="d", cluster="nowhere"),))
     with pytest.raises(ValidationError, match="nothing proves that deliveries are Harbor's"):
         Settings(harbors=(HarborSettings(name="main", url="https://h"),))
+
+
+@pytest.mark.parametrize(
+    ("toleration", "words"),
+    [
+        ({"key": 5}, "a toleration's key that is no text; put it in quotes"),
+        ({"key": "a", "operator": 5}, "a toleration's operator that is no text"),
+        ({"key": "a", "value": True}, "a toleration's value that is no text"),
+        ({"key": "a", "effect": 5}, "a toleration's effect that is no text"),
+        (
+            {"key": "a", "effect": "NoExecute", "tolerationSeconds": True},
+            "tolerationSeconds that is no whole number; write one",
+        ),
+    ],
+)
+def test_a_toleration_built_in_code_has_texts_too(toleration: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ProbeSettings(tolerations=(toleration,))
+
+
+def test_a_toleration_has_its_seconds_as_a_number(tmp_path: Path) -> None:
+    """The API server refuses a text there, and of a file every value is one."""
+    settings = loaded(
+        tmp_path,
+        "clusters:\n- name: c\n  probe:\n    tolerations:\n"
+        "    - {key: 5, effect: NoExecute, tolerationSeconds: 300}\n"
+        '    - {key: a, effect: NoExecute, tolerationSeconds: "3"}\n',
+    )
+
+    assert settings.cluster("c").probe.tolerations == (
+        {"key": "5", "effect": "NoExecute", "tolerationSeconds": 300},
+        {"key": "a", "effect": "NoExecute", "tolerationSeconds": 3},
+    )
 
 
 def test_settings_do_not_change() -> None:

@@ -25,6 +25,7 @@ from syncwatch.lab.storage import SIGNATURE, ObjectStore
 from syncwatch.lab.tokens import Tokens
 from syncwatch.model import Level, Reason
 from syncwatch.outbound import Outbound
+from syncwatch.runtime import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -225,6 +226,59 @@ async def test_what_a_look_tells_under_a_fault_holds_no_secret(
     assert secrets_in(repr(seen) + repr(root), tokens) == []
     assert not any(one.authorized for one in store.requests)
     assert bool(store.requests) == (fault is Fault.REDIRECT or fault.startswith("storage"))
+
+
+# --- in words of others ----------------------------------------------------------------------
+
+STORED = "https://storage.example.com/b/o"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f'Get "{STORED}?{SIGNATURE}&X-Amz-Credential=hunter2": 403',
+        f'Get "{STORED}?X-Goog-Algorithm=a&X-Goog-Credential=hunter2%2Fauto&x=1": 403',
+        f"{STORED}?X-Goog-SignedHeaders=host&X-Goog-Signature=hunter2",
+        f"{STORED}?x-goog-security-token=hunter2",
+        f"{STORED}?X-Goog-Content-Sha256=hunter2",
+        f"{STORED}?Policy=hunter2__&Signature=hunter2~&Key-Pair-Id=hunter2",
+        f"{STORED}?Expires=1&key-pair-id=hunter2",
+        f"{STORED}?sv=2021-08-06&sr=b&sig=hunter2%3D&se=2026-01-01",
+        f"<a href='{STORED}?sr=b&amp;sig=hunter2&amp;se=1'>moved</a>",
+        f'{{"detail":"{STORED}?sr=b\\u0026sig=hunter2"}}',
+        "https://harbor.example.com/service/token?service=r&password=hunter2",
+        "password=hunter2&grant_type=password",
+        'grant_type=password&password="hunter2 hunter2"&x=1',
+        '{"form":"password=\\"hunter2 hunter2\\""}',
+        "grant_type=refresh_token&refresh_token=hunter2",
+        "client_secret=hunter2&client_id=c",
+        "moved to https://h/cb#access_token=hunter2",
+        "CLIENT_SECRET=hunter2",
+    ],
+)
+def test_what_somebody_said_is_kept_without_what_signs_or_logs_in(told: str) -> None:
+    kept = redact(told)
+    assert "hunter2" not in kept
+    assert SIGNED not in kept
+    assert "***" in kept
+    # What says where and what stays.
+    assert [one for one in (STORED, "403", "moved") if (one in told) != (one in kept)] == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "policy=to-cluster1 signature=none sig=11 key-pair-id=3",
+        "http://127.0.0.1:8081/?policy=to-cluster1&destination=cluster1",
+        "the design, policies and signatures; Policy=to-cluster1",
+        "https://harbor.example.com/service/token?service=r&scope=repository:a/b:pull",
+        "a password has to be set; write password: WORD, and no access_token",
+        "grant_type=password&username=reader",
+        f"{STORED}?x-google=1&designature=2",
+    ],
+)
+def test_words_that_are_no_secret_are_kept(told: str) -> None:
+    assert redact(told) == told
 
 
 # --- in the daemon ---------------------------------------------------------------------------

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from deploy_files import FOLDER, built, documents, only, pod_of, probe_namespace
+import yaml
+from deploy_files import FOLDER, TOP, built, documents, only, pod_of, probe_namespace
 
 from syncwatch.config import ClusterSettings
 
@@ -42,6 +46,44 @@ def test_the_account_of_another_cluster_is_the_one_with_the_rights() -> None:
     script = (FOLDER / "probe/kubeconfig.sh").read_text()
     assert f"-n {account['namespace']} get secret {secret['metadata']['name']}" in script
     assert f"namespace: {probe_namespace()}" in script
+
+
+KUBECTL = """\
+#!/bin/sh
+case "$*" in
+*crt*) printf Y2E= ;;
+*token*) printf dDBrZW4= ;;
+*) printf https://cluster.example.com:6443 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("told_in", ["docs/deploy.md", "deploy/kubernetes/probe/kubeconfig.sh"])
+def test_a_kubeconfig_made_as_it_is_told_is_for_nobody_else_to_read(
+    told_in: str, tmp_path: Path
+) -> None:
+    script = "deploy/kubernetes/probe/kubeconfig.sh"
+    lines = (TOP / told_in).read_text(encoding="utf-8").splitlines()
+    (line,) = [one.lstrip("# ") for one in lines if "kubeconfig.sh --context" in one]
+    (tmp_path / script).parent.mkdir(parents=True)
+    shutil.copy(TOP / script, tmp_path / script)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/kubectl").write_text(KUBECTL)
+    (tmp_path / "bin/kubectl").chmod(0o755)
+    where = (tmp_path / script).parent if "./kubeconfig.sh" in line else tmp_path
+
+    subprocess.run(
+        ["sh", "-c", f"umask 022\n{line}"],
+        cwd=where,
+        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        check=True,
+        timeout=30,
+    )
+
+    made = where / line.rpartition("> ")[2].rstrip(")")
+    assert made.stat().st_mode & 0o777 == 0o600
+    (user,) = yaml.safe_load(made.read_text())["users"]
+    assert user["user"]["token"] == "t0ken"
 
 
 def test_the_role_is_for_the_namespace_where_probes_are_made() -> None:

@@ -176,6 +176,52 @@ async def test_the_platforms_of_a_destination_choose_the_architectures(tmp_path:
         assert sorted(wanted) == ["amd64", "arm64"]
 
 
+async def test_without_architectures_one_pod_goes_to_a_node_of_any_of_the_platforms(
+    tmp_path: Path,
+) -> None:
+    place = {"platforms": ["linux/amd64", "linux/s390x"]}
+    async with (
+        KubernetesApi().serving() as api,
+        probed(tmp_path, api, destination=place) as story,
+        story.watched() as watched,
+    ):
+        story.harbor.push("apps/web", "1.0", images.platforms("both", "amd64", "arm64", "s390x"))
+        await all_verified(watched, 1)
+
+        (pod,) = api.made
+        required = pod["spec"]["affinity"]["nodeAffinity"][
+            "requiredDuringSchedulingIgnoredDuringExecution"
+        ]
+        (term,) = required["nodeSelectorTerms"]
+        (fitting,) = term["matchExpressions"]
+        assert fitting == {
+            "key": "kubernetes.io/arch",
+            "operator": "In",
+            "values": ["amd64", "s390x"],
+        }
+
+
+async def test_of_one_digest_in_two_places_the_second_finds_it_on_the_node(tmp_path: Path) -> None:
+    async with (
+        KubernetesApi(lambda pod: pulls(pod, 0.3)).serving() as api,
+        probed(tmp_path, api, at_once=4, one_per_node=False) as story,
+        story.watched() as watched,
+    ):
+        for repository in ("apps/a", "apps/b"):
+            story.push("1.0", "the same", repository)
+
+        async def both() -> bool:
+            rows = await watched.expectations()
+            return sorted(row["state"] for row in rows) == ["unknown", "verified"]
+
+        await until(both)
+        # There is one node, and what it pulled first it did not pull again.
+        assert api.most == 1
+        second = await watched.row(state="unknown")
+        assert second["reason"] == "probe_inconclusive"
+        assert "held the image already" in second["message"]
+
+
 async def test_a_node_that_holds_it_is_avoided_and_proves_the_reference_only(
     tmp_path: Path,
 ) -> None:

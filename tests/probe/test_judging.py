@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kubelets import recordings
 
@@ -200,6 +200,7 @@ def altered(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     return recording, alter(recording.pod), alter(recording.events)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(altered())
 def test_whatever_the_api_says_no_judgement_breaks_and_none_is_made_up(given: Any) -> None:
     recording, pod_, events = given

@@ -10,7 +10,7 @@ from stories import DESTINATION, NOW, Story, digest
 from syncwatch.model import HOUR, Content, Pulling
 from syncwatch.store import pods, probes
 from syncwatch.store.pods import Ended, Made
-from syncwatch.store.probes import Due, Outcome, Wanted
+from syncwatch.store.probes import Due, Outcome, SoFar, Wanted
 from syncwatch.store.schema import expectations, subjects
 
 if TYPE_CHECKING:
@@ -83,6 +83,18 @@ def test_it_is_wanted_once_and_what_is_no_image_never(connection: Connection) ->
     assert due(connection, NOW + HOUR) == []
 
 
+def test_what_has_had_all_its_attempts_is_left_until_a_level_asks_for_it(
+    connection: Connection,
+) -> None:
+    want(connection, "a")
+    probes.end(connection, begin(connection, "a"), outcome(Pulling.INCONCLUSIVE, None, 4), NOW)
+
+    assert not want(connection, "a", NOW + HOUR)
+    assert want(connection, "a", NOW + HOUR, required=True)
+    probes.end(connection, begin(connection, "a", NOW + HOUR), outcome(Pulling.INCONCLUSIVE), NOW)
+    assert not want(connection, "a", NOW + 2 * HOUR, required=True)
+
+
 def test_it_begins_once(connection: Connection) -> None:
     want(connection, "a")
     (one,) = due(connection)
@@ -103,9 +115,8 @@ def test_a_pod_is_judged_once_and_the_probe_ends_with_the_last_of_them(
     assert not pods.end(connection, first.id, told, NOW + 2)
     assert probes.judged(connection, "east") == []
     assert pods.end(connection, second.id, told, NOW + 3)
-    ((probe_id, attempts, required),) = probes.judged(connection, "east")
-    assert (probe_id, attempts, required) == (first.probe_id, 0, False)
-    assert len(pods.of_last(connection, probe_id)) == 2
+    assert probes.judged(connection, "east") == [SoFar(first.probe_id, 0, False, False)]
+    assert len(pods.of_last(connection, first.probe_id)) == 2
     assert pods.holders(connection, "east", digest("a")) == {"node-1"}
     assert pods.holders(connection, "west", digest("a")) == frozenset()
 
@@ -120,14 +131,17 @@ def test_the_hour_is_counted_from_the_rows_and_what_was_never_made_costs_nothing
         want(connection, letter)
         begin(connection, letter, NOW + at, letter)
     a, _, c = pods.left(connection, "east")
-    assert pods.spent(connection, "east", NOW - HOUR) == (3, NOW)
+    assert pods.spent(connection, "east", NOW - HOUR, NOW + 20) == (3, NOW)
+    assert pods.spent(connection, "east", NOW - HOUR, NOW + 15) == (2, NOW), (
+        "the clock was set back"
+    )
 
     refused = Ended(Pulling.INCONCLUSIVE, "forbidden", "may not.", "", None)
     pods.end(connection, c.id, refused, NOW + 21)
     pods.gone(connection, a.id, NOW + 21)
-    assert pods.spent(connection, "east", NOW - HOUR) == (2, NOW)
-    assert pods.spent(connection, "east", NOW) == (1, NOW + 10)
-    assert pods.spent(connection, "west", NOW - HOUR) == (0, None)
+    assert pods.spent(connection, "east", NOW - HOUR, NOW + 30) == (2, NOW)
+    assert pods.spent(connection, "east", NOW, NOW + 30) == (1, NOW + 10)
+    assert pods.spent(connection, "west", NOW - HOUR, NOW + 30) == (0, None)
 
 
 def test_its_end_makes_due_what_waits_for_it_and_is_in_its_timeline(connection: Connection) -> None:
@@ -193,4 +207,4 @@ def test_what_nobody_expects_is_forgotten_with_its_pods(connection: Connection) 
     assert len(probes.pulls(connection, [key("a"), key("b")])) == 2
     assert not probes.forget(connection, NOW + HOUR)
     assert list(probes.pulls(connection, [key("a"), key("b")])) == [key("a")]
-    assert pods.spent(connection, "east", NOW - HOUR) == (0, None)
+    assert pods.spent(connection, "east", NOW - HOUR, NOW + 30) == (0, None)

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Print a kubeconfig for syncwatch, of the cluster that kubectl talks to: remote.yaml has to be there.
 #
-#   deploy/kubernetes/probe/kubeconfig.sh --context cluster1 > cluster1
+#   (umask 077; deploy/kubernetes/probe/kubeconfig.sh --context cluster1 > cluster1)
 #
+# It holds a token, and the file is made by the shell that calls this: hence the umask there.
 # Options go to kubectl. The address is the one that kubectl uses; where syncwatch reaches the API
 # server by another, set SERVER. Needs nothing but kubectl.
 set -eu
-umask 077
 
 server=${SERVER:-$(kubectl "$@" config view --minify -o 'jsonpath={.clusters[0].cluster.server}')}
 
