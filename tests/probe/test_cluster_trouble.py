@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from probed_scene import CLUSTER, Later, probed, probes
 from running import until
 from servers.kubernetes_api import KubernetesApi, hangs, pulls, status
@@ -215,3 +216,169 @@ async def test_a_probe_of_two_architectures_waits_until_both_pods_have_room(
         # The third has to wait for the hour: there is room for one of its pods only.
         assert (waiting, left) == (1, 1)
         assert api.most <= 3
+
+
+async def test_pods_that_are_refused_in_a_row_are_a_finding_and_the_cluster_is_not_away(
+    tmp_path: Path,
+) -> None:
+    words = 'pods "one" is forbidden: exceeded quota: small, requested: pods=1'
+    async with (
+        KubernetesApi().serving() as api,
+        probed(tmp_path, api, level="readable") as story,
+        story.watched() as watched,
+    ):
+        api.faults.refuse("create pods", 403, words)
+        for number in range(4):
+            story.push(f"{number}.0")
+        told = await finding(watched, "probe_pod_refused")
+        assert words in told["message"]
+        assert await up(watched) == 1
+
+        api.faults.status.clear()
+        story.push("5.0")
+
+        async def none() -> bool:
+            return "probe_pod_refused" not in await watched.finding_names()
+
+        await until(none)
+
+
+async def test_a_pod_that_never_goes_is_a_finding_and_holds_up_no_other(tmp_path: Path) -> None:
+    clock = Later()
+    async with (
+        KubernetesApi().serving() as api,
+        probed(tmp_path, api, at_once=1) as story,
+        story.watched(clock=clock) as watched,
+    ):
+        # A finalizer holds it.
+        api.faults.refuse("delete pods", 200)
+        story.push("1.0")
+        await watched.row(reference="1.0", state="verified")
+        story.push("2.0")
+        await watched.row(reference="2.0", state="verified")
+        asked = api.asked["delete pods"]
+        assert asked < 10
+
+        clock.ahead = 6 * MINUTE
+        told = await finding(watched, "probe_pods_left")
+        assert "and 1 more" in told["message"]
+        assert await up(watched) == 1
+        api.faults.status.clear()
+
+        async def gone() -> bool:
+            return not api.pods
+
+        await until(gone)
+        await no_finding(watched)
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("list pods", {"metadata": "x", "items": []}),
+        ("list pods", {"metadata": {}, "items": 5}),
+        ("list pods", {"metadata": {}, "items": [{"metadata": None}]}),
+        ("list events", {"items": 5}),
+        ("create pods", {"metadata": None}),
+    ],
+)
+async def test_what_is_no_answer_of_kubernetes_is_told_and_outlived(
+    tmp_path: Path, what: str, body: dict[str, Any]
+) -> None:
+    clock = Later()
+    async with (
+        KubernetesApi().serving() as api,
+        probed(tmp_path, api) as story,
+    ):
+        api.faults.status[what], api.faults.times[what] = (200, body, {}), 10**9
+        async with story.watched(clock=clock) as watched:
+            story.push("1.0")
+            told = await finding(watched, "cluster_unreachable")
+            assert "answered with what is no" in told["message"]
+            assert await up(watched) == 0
+            api.faults.status.clear()
+            clock.ahead = 2 * MINUTE
+            await watched.row(reference="1.0", state="verified", within=30)
+            await no_finding(watched)
+
+
+async def test_a_token_in_a_file_may_end_with_a_newline(tmp_path: Path) -> None:
+    async with (
+        KubernetesApi().serving() as api,
+        probed(tmp_path, api) as story,
+    ):
+        (tmp_path / "token").write_text(f"{api.token}\n")
+        path = tmp_path / "kubeconfig"
+        document = yaml.safe_load(path.read_text())
+        document["users"][0]["user"] = {"tokenFile": str(tmp_path / "token")}
+        path.write_text(yaml.safe_dump(document))
+        async with story.watched() as watched:
+            story.push("1.0")
+            await watched.row(reference="1.0", state="verified")
+
+
+async def test_a_pull_that_hung_is_remembered_by_whoever_probes_next(tmp_path: Path) -> None:
+    async with (
+        KubernetesApi(hangs).serving() as api,
+        probed(tmp_path, api, timeout="500ms", at_once=1) as story,
+        story.watched() as watched,
+    ):
+        story.push("1.0")
+        await watched.row(reference="1.0", reason="probe_inconclusive")
+        api.script = pulls
+        assert await watched.daemon.reload()
+        story.push("2.0")
+        await watched.row(reference="2.0", reason="probing")
+        assert await watched.metric("syncwatch_probes_waiting", cluster=CLUSTER) == 1
+        assert len(api.made) == 1
+
+
+async def test_pods_in_the_namespace_of_before_are_deleted(tmp_path: Path) -> None:
+    async with (
+        KubernetesApi(hangs).serving() as api,
+        probed(tmp_path, api, timeout="1m") as story,
+        story.watched() as watched,
+    ):
+        story.push("1.0")
+
+        async def made() -> bool:
+            return len(api.made) == 1
+
+        await until(made)
+        before = api.made[0]["metadata"]["name"]
+        document = yaml.safe_load(story.config.read_text())
+        document["clusters"][0]["probe"]["namespace"] = "elsewhere"
+        story.config.write_text(yaml.safe_dump(document))
+        api.script = pulls
+        assert await watched.daemon.reload()
+
+        async def deleted() -> bool:
+            return before not in api.pods
+
+        await until(deleted)
+
+
+async def test_a_cluster_that_was_renamed_is_probed_under_its_new_name(tmp_path: Path) -> None:
+    clock = Later()
+    async with (
+        KubernetesApi(hangs).serving() as api,
+        probed(tmp_path, api, timeout="30s") as story,
+        story.watched(clock=clock) as watched,
+    ):
+        story.push("1.0")
+        await watched.row(reference="1.0", reason="probing")
+
+        async def made() -> bool:
+            return len(api.made) == 1
+
+        await until(made)
+        story.config.write_text(story.config.read_text().replace("cluster: cluster1", "cluster: b"))
+        document = yaml.safe_load(story.config.read_text())
+        document["clusters"][0]["name"] = "b"
+        story.config.write_text(yaml.safe_dump(document))
+        api.script = pulls
+        clock.ahead = 10 * MINUTE
+        assert await watched.daemon.reload()
+
+        row = await watched.row(reference="1.0", state="verified", within=30)
+        assert row["level"] == "pulled"
