@@ -261,7 +261,7 @@ class UnderWay:
         The longer it is silent, the less often it is asked for; at once where the watch tells.
         """
         now = self._clock.now()
-        if now < min(self._known.asked_again_at.get(row.name, 0), row.deadline_at):
+        if now < row.deadline_at and _is_soon(self._known.asked_again_at.get(row.name, 0), now):
             return None
         pod = await self._pod(row.name, now)
         gone = pod is None and row.name in self._known.gone
@@ -346,7 +346,7 @@ class UnderWay:
         now = self._clock.now()
         pod = self._known.pods.get(row.name)
         if row.name in self._deleted:
-            if now < self._deleted[row.name]:
+            if _is_soon(self._deleted[row.name], now):
                 return
             pod = await self._cluster.get(row.name)
         elif pod is None:
@@ -409,6 +409,11 @@ _NOT_MADE = "There is no such pod, and none is made any more."
 def _pause(since: Millis) -> Millis:
     """How long nothing is asked of a pod after so long."""
     return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, since // 10))
+
+
+def _is_soon(at: Millis, now: Millis) -> bool:
+    """Whether it is worth waiting for; a clock that was set back is not waited for."""
+    return 0 < at - now <= LONGEST_PAUSE
 
 
 def _left(cluster: str, names: Sequence[str]) -> ClusterError:

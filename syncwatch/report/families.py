@@ -69,8 +69,8 @@ FAMILIES = (
         "syncwatch_milestone_seconds",
         "histogram",
         ("harbor", "destination", "milestone"),
-        "Seconds from when an image was expected to its webhook (notified), Harbor's claim (claimed) "
-        "and a node's pull of it (pulled).",
+        "Seconds from when an image was expected to its webhook (notified), Harbor's claim "
+        "(claimed) and a node's pull of it (pulled).",
     ),
     Family(
         "syncwatch_false_success_total",
