@@ -165,6 +165,8 @@ class Daemon:
             publish=self._published,
             replica=self._replica,
             beside={"configuration": self._keep_broken},
+            # Until their loops begin: what is paused is not to alarm in the moment of a reload.
+            pauses=self._stages.surroundings().pauses if self._stages else {},
         )
         await self._stages.start()
 

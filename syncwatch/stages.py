@@ -74,7 +74,7 @@ def millis(duration: timedelta) -> Millis:
 class Stages:
     """All loops of one configuration; those `beside` them run as long, whoever holds what.
 
-    `publish` is told what changed, once it is durable.
+    `publish` is told what changed, once it is durable; `pauses` are those that were shown before.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Stages:
         publish: Callable[[Sequence[Change]], None],
         replica: str,
         beside: Mapping[str, Callable[[], Awaitable[float]]],
+        pauses: Mapping[int, Millis],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -106,7 +107,7 @@ class Stages:
         self._up: dict[int, bool] = {}
         self._up_untold: dict[int, bool] = {}
         self._clusters: dict[int, str] = {}
-        self._pauses: dict[int, Millis] = {}
+        self._pauses = dict(pauses)
         self._to_clear: set[str] = set()
         self._holding: Holding | None = None
         if not database.is_sqlite:

@@ -156,3 +156,23 @@ def test_where_no_loop_lives_something_is_dead_but_not_in_the_moment_of_a_reload
     assert pulse.dead(100) == ["all"]
     pulse.beat("plan main")
     assert pulse.dead(100) == []
+
+
+async def test_what_is_paused_is_shown_so_all_through_a_reload(tmp_path: Path) -> None:
+    paused = {"pause_until": "2999-01-01T00:00:00Z"}
+    async with (
+        scene(tmp_path, destination=paused) as stage,
+        stage.watched() as watched,
+    ):
+        shown: list[float | None] = []
+
+        async def asked() -> bool:
+            return await watched.metric("syncwatch_destination_paused") == 1
+
+        await until(asked)
+        reloading = asyncio.create_task(watched.daemon.reload())
+        while not reloading.done():
+            shown.append(await watched.metric("syncwatch_destination_paused"))
+        assert await reloading
+        await until(asked)
+        assert set(shown) == {1.0}
