@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import yaml
 from aiohttp import web
+from probed_scene import Later
 from prometheus_client.parser import text_string_to_metric_families
 from real_cluster import MARKS, NAMESPACE, named, nothing_left, program, registry, settings_for
 from running import SECRET, running, until
@@ -22,7 +23,6 @@ from servers.daemon import served
 from syncwatch.lab.harbor import LabHarbor
 from syncwatch.model import HOUR
 from syncwatch.probe.pod import expires_at
-from syncwatch.runtime import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -210,15 +210,6 @@ async def made_since(cluster: Kubernetes, seen: int) -> int:
     """How many pods syncwatch has made, of all that it asked since."""
     asked = (await asyncio.to_thread(cluster.asked))[seen:]
     return [(one.verb, one.what, one.code) for one in asked].count(("create", "pods", 201))
-
-
-class Later(Clock):
-    """Our clock, put forward by hand."""
-
-    ahead = 0
-
-    def now(self) -> int:
-        return super().now() + self.ahead
 
 
 async def test_what_a_daemon_left_that_never_came_back_is_reaped_by_another_past_its_time(
