@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from syncwatch.errors import ClusterError
-from syncwatch.probe.opening import Opening
+from syncwatch.probe.opening import CHECK, Opening
 from syncwatch.runtime import redact
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ BODY_LIMIT = 16 * 1024 * 1024
 WORDS = 500
 """Characters that are told of what an API server said."""
 
-CHECK = "Check it with: kubectl --kubeconfig FILE get pods"
 NO_API = "Let the kubeconfig name the API server itself; no API server redirects."
 
 WAITED_FOR = 5.0

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+CHECK = "Check it with: kubectl --kubeconfig FILE get pods"
+"""What to do about a kubeconfig that cannot be used."""
+
 IN_VAIN, REFUSED_FOR = 2, 10.0
 """After so many refusals of what was just read it is not read for so many seconds."""
 
@@ -165,5 +168,4 @@ class Opening:
             return ClusterError("misconfigured", f"{words}.", cure=cure)
         context = f", context {self._context}" if self._context else ""
         words = f"Cluster {self._name}: {self._kubeconfig}{context} cannot be used"
-        cure = "Check it with: kubectl --kubeconfig FILE get pods"
-        return ClusterError("misconfigured", f"{words} ({type(error).__name__}).", cure=cure)
+        return ClusterError("misconfigured", f"{words} ({type(error).__name__}).", cure=CHECK)
